@@ -1,0 +1,240 @@
+"""What the forward pass of one step shows: per module its output, per activation its units, per loss call what enters.
+
+Hooks and the function mode only note small tensors; `collect` moves them to the host in one transfer, after backward.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from gradscope_torch import measure
+from gradscope_torch.names import Names
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+CONVOLUTIONAL = (torch.nn.modules.conv._ConvNd, torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.pooling._MaxPoolNd)
+ENOUGH_SAMPLES = 128
+"""A unit counts as dead when it was zero for this many samples in a row (a single batch may miss a rare unit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a tensor came from: the last operation that shaped its range, the layer before it, and whether a root
+    module returned it."""
+
+    operation: str = ""
+    layer: str = ""
+    convolutional: bool = False
+    is_output: bool = False
+    unit: bool = False
+
+
+@dataclass(slots=True)
+class Note:
+    """Numbers of one subject that still lie on the device."""
+
+    table: str
+    subject: str
+    quantities: tuple[str, ...]
+    values: Tensor
+    traits: dict[str, Any] = field(default_factory=dict)
+    module: str = ""
+    source: str | None = None
+    type: str = ""
+
+
+class Forward:
+    """The notes of the running step. `active` says whether anything is noted at all."""
+
+    def __init__(self, names: Names):
+        self.names = names
+        self.active = False
+        self.mode_active = False
+        self.stack: list[torch.nn.Module] = []
+        self.notes: list[Note] = []
+        self.classes: list[tuple[str, Tensor]] = []
+        self.order = 0
+        self.seen: set[str] = set()
+        self.called: set[str] = set()
+        self.batch_size = float("nan")
+        self._origins: dict[int, tuple[Any, Origin]] = {}
+        self._idle: dict[str, Tensor] = {}
+        self._idle_samples: dict[str, int] = {}
+
+    def reset(self) -> None:
+        """Forgets the step: no tensor of it is held afterwards."""
+        self.notes.clear()
+        self.classes.clear()
+        self._origins.clear()
+        self.seen.clear()
+        self.order = 0
+        self.batch_size = float("nan")
+
+    # -- origins ---------------------------------------------------------------------------------------------------
+
+    def origin(self, tensor: Any) -> Origin:
+        """What is known about where a tensor came from."""
+        found = self._origins.get(id(tensor))
+        return found[1] if found is not None and found[0]() is tensor else Origin()
+
+    def mark(self, tensor: Any, origin: Origin) -> None:
+        """Notes where a tensor came from."""
+        if isinstance(tensor, Tensor):
+            self._origins[id(tensor)] = (weakref.ref(tensor), origin)
+
+    def current_module(self) -> str:
+        """The dotted name of the innermost module that is running."""
+        return self.names.module(self.stack[-1]) if self.stack else ""
+
+    # -- modules ---------------------------------------------------------------------------------------------------
+
+    def enter(self, module: torch.nn.Module) -> None:
+        """A module begins its forward."""
+        if self.stack and not self.names.known(module):
+            self.names.adopt(module, self.stack[-1])
+        self.stack.append(module)
+
+    def leave(self, module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """A module ended its forward (or raised)."""
+        while self.stack and self.stack.pop() is not module:
+            pass
+        if not self.active or not torch.is_grad_enabled() or output is None:
+            return
+        if torch._C._current_graph_task_id() != -1:
+            return  # activation checkpointing runs the forward a second time, inside backward
+        name = self.names.module(module)
+        self.called.add(name)
+        leaves = [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor) and t.is_floating_point()]
+        outputs = [t for t in leaves if t.requires_grad and t.numel() and not wrapped(t)]
+        if not outputs:
+            return
+        own = any(True for _ in module.parameters(recurse=False))
+        convolutional = isinstance(module, CONVOLUTIONAL)
+        root = not self.stack
+        for out in outputs:
+            known = self.origin(out)
+            if own:
+                known = Origin(type(module).__name__.lower(), name, convolutional)
+            elif isinstance(module, torch.nn.modules.dropout._DropoutNd) and args:
+                known = self.origin(args[0])
+            if root:
+                known = replace(known, is_output=True)
+            self.mark(out, known)
+        if not own and not root:
+            return
+        given = next((a for a in args if isinstance(a, Tensor)), None)
+        self._note_module(module, name, outputs[0], given, root)
+        if own and given is not None and given.is_floating_point() and not given.requires_grad and given.numel():
+            self._note_input(module, name, given, convolutional)
+
+    def _note_module(
+        self, module: torch.nn.Module, name: str, out: Tensor, given: Tensor | None, root: bool
+    ) -> None:
+        if name in self.seen:
+            return
+        self.seen.add(name)
+        usable = given if given is not None and not wrapped(given) else None
+        values = measure.output_statistics(out, usable)
+        order = torch.full((1,), float(self.order), device=values.device)
+        self.order += 1
+        traits = {
+            "root": root,
+            "training": module.training,
+            "units": out.shape[-1] if out.dim() else 1,
+            "operation": self.origin(out).operation,
+            "parameters": any(True for _ in module.parameters(recurse=False)),
+        }
+        self.notes.append(
+            Note(
+                "module",
+                name,
+                ("order", *measure.MODULE_STATISTICS),
+                torch.cat([order, values]),
+                traits,
+                name,
+                self.names.source(module),
+                type(module).__name__,
+            )
+        )
+
+    def _note_input(self, module: torch.nn.Module, name: str, given: Tensor, convolutional: bool) -> None:
+        if wrapped(given):
+            return
+        self.batch_size = given.shape[0] if given.dim() > 1 else float("nan")
+        dimension = measure.channel_dimension(given, convolutional)
+        values = measure.data_statistics(given, dimension)
+        size = torch.full((1,), self.batch_size, device=values.device)
+        self.notes.append(
+            Note(
+                "input",
+                name,
+                ("mean", "deviation", "abs_max", "feature_ratio", "largest_feature", "nonfinite", "batch_size"),
+                torch.cat([values, size]),
+                {"shape": tuple(given.shape), "consumer": type(module).__name__},
+                name,
+                self.names.source(module),
+                "input",
+            )
+        )
+
+    # -- activations -----------------------------------------------------------------------------------------------
+
+    def note_activation(self, operation: str, given: Any, out: Tensor) -> None:
+        """One activation function was applied: its dead and its saturated units."""
+        before = self.origin(given)
+        layer = before.layer or self.current_module()
+        one_unit = operation in {"softmax", "log_softmax"} and out.dim() > 0 and out.shape[-1] == 1
+        self.mark(out, Origin(operation, layer, before.convolutional, before.is_output, one_unit))
+        if operation not in {"relu", "sigmoid", "tanh"} or not out.requires_grad or not out.numel() or wrapped(out):
+            return
+        subject = f"{layer} > {operation}" if layer else operation
+        if subject in self.seen:
+            return
+        self.seen.add(subject)
+        order = torch.full((), float(self.order), device=out.device)
+        values: tuple[Tensor, ...]
+        if operation == "relu":
+            quantities: tuple[str, ...] = ("order", "zero_fraction", "dead_fraction")
+            values = (order, (out.detach() == 0).float().mean(), self._dead(subject, out, before.convolutional))
+        else:
+            quantities = ("order", "saturated_fraction")
+            values = (order, measure.saturated_fraction(out, operation))
+        note = Note("module", subject, quantities, torch.stack(values), module=layer, type=operation)
+        note.traits = {"activation": operation, "units": out.shape[-1], "output": not self.stack}
+        self.notes.append(note)
+
+    def _dead(self, subject: str, out: Tensor, convolutional: bool) -> Tensor:
+        inactive, samples = measure.inactive_units(out, measure.channel_dimension(out, convolutional))
+        idle = self._idle.get(subject)
+        if idle is None or idle.shape != inactive.shape:
+            idle = torch.zeros_like(inactive, dtype=torch.float32)
+            self._idle_samples[subject] = 0
+        idle = torch.where(inactive, idle + samples, 0)
+        self._idle[subject] = idle
+        self._idle_samples[subject] += samples
+        if self._idle_samples[subject] < ENOUGH_SAMPLES:
+            return torch.full((), float("nan"), device=out.device)
+        return (idle >= ENOUGH_SAMPLES).float().mean()
+
+
+def wrapped(tensor: Tensor) -> bool:
+    """Whether a function transform (vmap, grad, jvp) holds the tensor: its numbers may not leave the transform."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def guarded(part: str, failures: dict[str, str], action: Callable[..., Any]) -> Callable[..., None]:
+    """An action whose own exception is noted once, by name, and switches the action off."""
+
+    def run(*args: Any, **kwargs: Any) -> None:
+        if part in failures:
+            return
+        try:
+            action(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - the monitor never stops the run
+            failures[part] = f"{type(error).__name__}: {error}"
+
+    return run

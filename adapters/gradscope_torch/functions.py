@@ -1,0 +1,207 @@
+"""The function mode: sees activations and loss functions as they are called, whatever module or line calls them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from gradscope_torch import measure
+from gradscope_torch.forward import Forward, Note, wrapped
+from gradscope_torch.source import users_line
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+ACTIVATIONS = {
+    "relu": "relu",
+    "relu_": "relu",
+    "relu6": "relu",
+    "sigmoid": "sigmoid",
+    "sigmoid_": "sigmoid",
+    "tanh": "tanh",
+    "tanh_": "tanh",
+    "softmax": "softmax",
+    "log_softmax": "log_softmax",
+    "softplus": "softplus",
+    "logsigmoid": "logsigmoid",
+    "clamp": "clamp",
+    "clamp_": "clamp",
+    "clip": "clamp",
+}
+VIEWS = frozenset(
+    "squeeze unsqueeze view reshape flatten __getitem__ contiguous float double to transpose permute dropout "
+    "narrow select clone type unflatten movedim squeeze_".split()
+)
+DIFFERENCES = frozenset({"sub", "__sub__", "rsub", "__rsub__", "subtract"})
+LOSSES = frozenset(
+    "cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss smooth_l1_loss "
+    "huber_loss kl_div poisson_nll_loss soft_margin_loss multilabel_soft_margin_loss".split()
+)
+CLASS_LOSSES = frozenset({"cross_entropy", "nll_loss"})
+LOGARITHMS = frozenset({"log", "log_", "log2", "log10"})
+MOST_CLASSES = 4096
+
+
+class FunctionMode(TorchFunctionMode):
+    """Passes every call through unchanged and notes the few that matter."""
+
+    def __init__(self, forward: Forward, guard: Callable[..., None]):
+        super().__init__()
+        self.forward = forward
+        self.guard = guard
+        self._process = os.getpid()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if self.forward.active and name in INTERESTING and torch.is_grad_enabled() and os.getpid() == self._process:
+            self.guard(self, name, args, kwargs, result)
+        return result
+
+
+INTERESTING = frozenset(ACTIVATIONS) | VIEWS | DIFFERENCES | LOSSES | LOGARITHMS
+
+
+def observe(mode: FunctionMode, name: str, args: Any, kwargs: Any, result: Any) -> None:
+    """Notes one call of an interesting function."""
+    if torch._C._current_graph_task_id() != -1:
+        return
+    forward = mode.forward
+    given = args[0] if args else kwargs.get("input")
+    if name in VIEWS:
+        if isinstance(result, Tensor) and isinstance(given, Tensor):
+            before = forward.origin(given)
+            if before.layer or before.is_output:
+                forward.mark(result, before)
+    elif name in ACTIVATIONS:
+        if isinstance(given, Tensor) and isinstance(result, Tensor):
+            forward.note_activation(ACTIVATIONS[name], given, result)
+    elif name in LOSSES:
+        target = args[1] if len(args) > 1 else kwargs.get("target")
+        if isinstance(given, Tensor) and isinstance(target, Tensor) and isinstance(result, Tensor):
+            note_loss(forward, name, given, target, result, kwargs)
+    elif name in LOGARITHMS:
+        if isinstance(given, Tensor) and given.requires_grad:
+            note_logarithm(forward, given)
+    elif len(args) > 1:
+        note_difference(forward, args[0], args[1], result)
+
+
+def note_loss(
+    forward: Forward, name: str, prediction: Tensor, target: Tensor, result: Tensor, kwargs: dict[str, Any]
+) -> None:
+    """A loss function was called on a prediction that carries gradients."""
+    if not prediction.requires_grad or not prediction.numel() or wrapped(prediction) or wrapped(target):
+        return
+    origin = forward.origin(prediction)
+    site = f"{name} at {users_line(sys._getframe()) or '?'}"
+    traits: dict[str, Any] = {
+        "function": name,
+        "prediction_shape": tuple(prediction.shape),
+        "target_shape": tuple(target.shape),
+        "operation": origin.operation,
+        "one_unit_softmax": origin.unit,
+        "layer": origin.layer,
+        "classes": not target.is_floating_point() and name in CLASS_LOSSES,
+        "reduction": kwargs.get("reduction", "mean"),
+    }
+    values = {"value": result.detach().double().mean()}
+    values |= prediction_and_target(forward, site, name, prediction, target, traits)
+    add_note(forward, site, values, traits, origin.layer)
+
+
+def prediction_and_target(
+    forward: Forward, site: str, name: str, prediction: Tensor, target: Tensor, traits: dict[str, Any]
+) -> dict[str, Tensor]:
+    """Ranges of what is compared, whether shapes broadcast, and how much of the target is left unexplained."""
+    p = prediction.detach()
+    device = p.device
+    values = dict(
+        zip(("prediction_mean", "prediction_deviation", "prediction_min", "prediction_max"), measure.spread(p), strict=True)
+    )
+    values["batch_size"] = torch.tensor(float(p.shape[0] if p.dim() else 1), device=device)
+    if traits["classes"]:
+        dimension = 1 if p.dim() > 1 else 0
+        values["margin"] = probability_margin(p, dimension)
+        if 0 < p.shape[dimension] <= MOST_CLASSES:
+            labels = target.flatten()
+            labels = labels[(labels >= 0) & (labels < p.shape[dimension])]
+            counts = torch.bincount(labels, minlength=p.shape[dimension]).double()
+            forward.classes.append((site, counts))
+            values["target_purity"] = (counts / counts.sum().clamp_min(1)).square().sum()
+            values["target_elements"] = counts.sum()
+        return values
+    t = target.detach()
+    if name in CLASS_LOSSES and p.dim() > 1:
+        values["margin"] = probability_margin(p, 1)
+        forward.classes.append((site, t.double().movedim(1, -1).flatten(0, -2).sum(0)))
+        values["target_elements"] = torch.tensor(float(t.numel() / max(1, t.shape[1])), device=device)
+        return values
+    values |= dict(zip(("target_mean", "target_deviation", "target_min", "target_max"), measure.spread(t), strict=True))
+    values["prediction_elements"] = torch.tensor(float(p.numel()), device=device)
+    values["target_elements"] = torch.tensor(float(t.numel()), device=device)
+    shape = torch.broadcast_shapes(p.shape, t.shape)
+    elements = torch.Size(shape).numel()
+    values["loss_elements"] = torch.tensor(float(elements), device=device)
+    values["broadcast"] = torch.tensor(float(elements > max(p.numel(), t.numel())), device=device)
+    if name in {"binary_cross_entropy", "binary_cross_entropy_with_logits"}:
+        ones = t.double().sum()
+        forward.classes.append((site, torch.stack([t.numel() - ones, ones])))
+        values["target_purity"] = t.double().mean().square() + (1 - t.double().mean()).square()
+    elif p.numel() == t.numel() and t.numel() > 1:
+        error = (p.double().flatten() - t.double().flatten()).square().mean()
+        values["unexplained"] = error / t.double().var(correction=0).clamp_min(1e-300)
+        values["prediction_sum_error"] = error
+    return values
+
+
+def probability_margin(p: Tensor, dimension: int) -> Tensor:
+    """How far the rows are from being probabilities: largest |sum - 1|, or Inf when a value is outside [0, 1]."""
+    v = p.double()
+    outside = (v.min() < 0) | (v.max() > 1 + 1e-6)
+    return torch.where(outside, float("inf"), (v.sum(dimension) - 1).abs().max())
+
+
+def note_difference(forward: Forward, left: Any, right: Any, result: Any) -> None:
+    """A hand-written loss: the output of a root module minus data that carries no gradient."""
+    if not (isinstance(left, Tensor) and isinstance(right, Tensor) and isinstance(result, Tensor)):
+        return
+    prediction, target = (left, right) if left.requires_grad else (right, left)
+    origin = forward.origin(prediction)
+    ours = origin.is_output and not forward.stack and not target.requires_grad and target.is_floating_point()
+    if not ours or target.numel() < 2 or wrapped(prediction) or wrapped(target):
+        return
+    site = f"difference at {users_line(sys._getframe()) or '?'}"
+    traits: dict[str, Any] = {
+        "function": "difference",
+        "prediction_shape": tuple(prediction.shape),
+        "target_shape": tuple(target.shape),
+        "operation": origin.operation,
+        "one_unit_softmax": origin.unit,
+        "layer": origin.layer,
+        "classes": False,
+    }
+    values = prediction_and_target(forward, site, "difference", prediction, target, traits)
+    add_note(forward, site, values, traits, origin.layer)
+
+
+def note_logarithm(forward: Forward, given: Tensor) -> None:
+    """log of what a sigmoid or softmax returned, unprotected: how near to zero its argument came."""
+    origin = forward.origin(given)
+    if origin.operation not in {"sigmoid", "softmax"} or not given.numel() or wrapped(given):
+        return
+    site = f"log at {users_line(sys._getframe()) or '?'}"
+    traits = {"function": "log", "operation": origin.operation, "layer": origin.layer, "classes": False}
+    add_note(forward, site, {"margin": given.detach().double().min()}, traits, origin.layer)
+
+
+def add_note(forward: Forward, site: str, values: dict[str, Tensor], traits: dict[str, Any], layer: str) -> None:
+    """One note in the table of loss calls."""
+    stacked = torch.stack([v.double() for v in values.values()])
+    source = site.partition(" at ")[2]
+    forward.notes.append(
+        Note("loss", site, tuple(values), stacked, traits, layer, source if source != "?" else None, traits["function"])
+    )

@@ -1,0 +1,167 @@
+"""Reductions of torch tensors, where they live: nothing here moves a number to the host.
+
+Every function takes tensors and gives small tensors on the same device, accumulated in float32 at least. The formulas
+are those of gradscope.statistics, which the conformance tests hold them to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+MODULE_STATISTICS = (
+    "output_mean_square",
+    "input_mean_square",
+    "zero_fraction",
+    "batch_variation",
+    "output_nonfinite",
+    "input_nonfinite",
+)
+DENSE_FLOATS = (torch.float32, torch.float64)
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether the fast path may take it: dense, float32 or float64, not empty, no tensor subclass."""
+    return (
+        type(tensor) in {Tensor, torch.nn.Parameter}
+        and tensor.layout is torch.strided
+        and tensor.dtype in DENSE_FLOATS
+        and tensor.numel() > 0
+    )
+
+
+def dense_values(tensor: Tensor) -> Tensor:
+    """The values that count: coalesced ones of a sparse tensor, the whole of a sharded one, magnitudes of complex."""
+    if hasattr(tensor, "full_tensor"):
+        tensor = tensor.full_tensor()
+    tensor = tensor.detach()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.coalesce().values() if tensor.layout is torch.sparse_coo else tensor.to_dense()
+    return tensor.abs() if tensor.is_complex() else tensor
+
+
+def fast_norms(tensors: Sequence[Tensor]) -> Tensor:
+    """L2 norms of plain tensors of one device, shape (len(tensors),). May overflow or underflow: see exact_norm."""
+    return torch.stack(torch._foreach_norm(tensors))
+
+
+def exact_norm(tensor: Tensor) -> Tensor:
+    """L2 norm, float64, safe from overflow and underflow; NaN or Inf only when the tensor holds one."""
+    values = dense_values(tensor)
+    if not values.numel():
+        return torch.zeros((), dtype=torch.float64, device=values.device)
+    return torch.linalg.vector_norm(values.double())
+
+
+def norms(tensors: Sequence[Tensor], plain: bool) -> Tensor:
+    """L2 norms, shape (len(tensors),): the fast way when all are plain, else one by one."""
+    if plain:
+        return fast_norms(tensors)
+    return torch.stack([exact_norm(t) for t in tensors])
+
+
+def gradient_statistics(gradient: Tensor) -> Tensor:
+    """(zero fraction, largest magnitude, fraction under the smallest normal number, non-finite count), float32."""
+    values = dense_values(gradient)
+    if not values.numel():
+        return torch.zeros(4, device=values.device)
+    magnitude = values.abs()
+    smallest = torch.finfo(values.dtype).tiny
+    zero = (magnitude == 0).float().mean()
+    if gradient.layout is not torch.strided and gradient.numel():
+        zero = 1 - (1 - zero) * (values.numel() / gradient.numel())
+    tiny = ((magnitude < smallest) & (magnitude > 0)).float().mean()
+    finite = torch.isfinite(magnitude)
+    return torch.stack([zero, torch.where(finite, magnitude, 0).max().float(), tiny, (~finite).sum().float()])
+
+
+def parameter_statistics(before: Tensor, after: Tensor) -> Tensor:
+    """(norm before, deviation before, norm of the difference, fraction moved, non-finite count after), float32."""
+    old, new = before.float(), dense_values(after).float()
+    if not old.numel():
+        return torch.zeros(5, device=old.device)
+    difference = new - old
+    deviation = old.std(correction=0) if old.numel() > 1 else torch.zeros((), device=old.device)
+    return torch.stack(
+        [
+            torch.linalg.vector_norm(old),
+            deviation,
+            torch.linalg.vector_norm(difference),
+            (difference != 0).float().mean(),
+            (~torch.isfinite(new)).sum().float(),
+        ]
+    )
+
+
+def output_statistics(output: Tensor, given: Tensor | None) -> Tensor:
+    """MODULE_STATISTICS of one module call, float32, shape (6,)."""
+    out = output.detach().float()
+    square = out.square().mean()
+    zero = (out == 0).float().mean()
+    nan = torch.full((), float("nan"), device=out.device)
+    variation = nan
+    if out.dim() > 1 and out.shape[0] > 1:
+        variation = out.var(dim=0, correction=0).mean() / square.clamp_min(1e-30)
+    in_square, in_bad = nan, torch.zeros((), device=out.device)
+    if given is not None and given.is_floating_point() and given.numel():
+        values = given.detach().float()
+        in_square = values.square().mean()
+        in_bad = (~torch.isfinite(values)).sum().float()
+    return torch.stack([square, in_square, zero, variation, (~torch.isfinite(out)).sum().float(), in_bad])
+
+
+def channel_dimension(output: Tensor, convolutional: bool) -> int:
+    """Which dimension counts the units: 1 after a convolution, the last one otherwise."""
+    return 1 if convolutional and output.dim() > 2 else output.dim() - 1
+
+
+def inactive_units(output: Tensor, dimension: int) -> tuple[Tensor, int]:
+    """(for each unit whether it is zero for all samples, how many samples there were)."""
+    units = output.detach().movedim(dimension, -1).flatten(0, -2) if output.dim() > 1 else output.detach()[None]
+    return (units == 0).all(dim=0), units.shape[0]
+
+
+def saturated_fraction(output: Tensor, operation: str) -> Tensor:
+    """Fraction of values at the ends, where the slope is under 2 % of its largest: |tanh| > 0.99, sigmoid out of
+    [0.005, 0.995]."""
+    out = output.detach()
+    if operation == "tanh":
+        return (out.abs() > 0.99).float().mean()
+    return ((out < 0.005) | (out > 0.995)).float().mean()
+
+
+def data_statistics(data: Tensor, dimension: int) -> Tensor:
+    """(mean, deviation, largest magnitude, largest / median feature size, index of it, non-finite count).
+
+    The size of a feature is its root mean square. The ratio is NaN with fewer than two features.
+    """
+    values = data.detach().float()
+    bad = (~torch.isfinite(values)).sum().float()
+    values = torch.where(torch.isfinite(values), values, 0)
+    deviation = values.std(correction=0)
+    ratio = largest = torch.full((), float("nan"), device=values.device)
+    if values.dim() > 1 and values.shape[dimension] > 1:
+        sizes = values.movedim(dimension, -1).flatten(0, -2).square().mean(0).sqrt()
+        present = sizes[sizes > 0]
+        if present.numel() > 1:
+            ratio, largest = sizes.max() / present.median(), sizes.argmax().float()
+    return torch.stack([values.mean(), deviation, values.abs().max(), ratio, largest, bad])
+
+
+def spread(values: Tensor) -> Tensor:
+    """(mean, deviation, min, max) in float64."""
+    v = values.detach().double()
+    if not v.numel():
+        return torch.full((4,), float("nan"), dtype=torch.float64, device=v.device)
+    return torch.stack([v.mean(), v.std(correction=0), v.min(), v.max()])
+
+
+def sample(tensors: Sequence[Tensor], most: int = 16384) -> Tensor:
+    """One vector with at most `most` evenly spaced entries of each tensor: enough for a direction."""
+    parts = []
+    for tensor in tensors:
+        flat = dense_values(tensor).flatten()
+        parts.append(flat[:: max(1, flat.numel() // most)].float())
+    return torch.cat(parts)

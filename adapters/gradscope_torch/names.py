@@ -1,0 +1,132 @@
+"""The names people know: dotted names of parameters and modules, and of the variables that hold them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import torch
+from gradscope_torch.source import Sources, is_users
+
+
+class Names:
+    """Names of everything reachable from the root modules.
+
+    With one root that has parameters, names are those of `named_parameters()`; with several, each is led by the name of
+    the variable that holds its root. Prefixes of wrappers (`_orig_mod.`, `module.`) are stripped.
+    """
+
+    def __init__(self, sources: Sources):
+        self.sources = sources
+        self.roots: dict[int, tuple[torch.nn.Module, str]] = {}
+        self._modules: dict[int, str] = {}
+        self._parameters: dict[int, tuple[str, str]] = {}
+        self._owners: dict[int, torch.nn.Module] = {}
+        self._held: list[Any] = []
+
+    def add_root(self, module: torch.nn.Module, name: str | None, frame: FrameType | None = None) -> None:
+        """Makes a module a root. Without a name, that of the variable which holds it is looked for."""
+        if id(module) in self.roots or id(module) in self._modules:
+            return
+        found = name or variable_name(module, frame) or type(module).__name__.lower()
+        taken = {n for _, n in self.roots.values()}
+        unique, count = found, 2
+        while unique in taken:
+            unique, count = f"{found}_{count}", count + 1
+        self.roots[id(module)] = (module, unique)
+        self._index()
+
+    def _index(self) -> None:
+        weighty = [r for r in self.roots.values() if any(True for _ in r[0].parameters())]
+        self._modules.clear()
+        for module, name in self.roots.values():
+            prefix = name if len(weighty) > 1 or not any(module is m for m, _ in weighty) else ""
+            for path, child in module.named_modules():
+                self._name(child, clean(".".join(x for x in (prefix, path) if x)))
+
+    def _name(self, module: torch.nn.Module, name: str) -> None:
+        if id(module) in self._modules:
+            return
+        self._modules[id(module)] = name
+        for key, parameter in module.named_parameters(recurse=False):
+            self._owners.setdefault(id(parameter), module)
+            self._parameters[id(parameter)] = (clean(f"{name}.{key}" if name else key), name)
+
+    def adopt(self, child: torch.nn.Module, parent: torch.nn.Module) -> None:
+        """Names a module that was called inside another one which does not register it (kept in a list, say)."""
+        if id(child) in self._modules:
+            return
+        where = next((path for path, value in held_in(parent) if value is child), type(child).__name__.lower())
+        base = self.module(parent)
+        for path, module in child.named_modules():
+            self._name(module, ".".join(x for x in (base, where, path) if x))
+        self._held.append(child)
+
+    def known(self, module: torch.nn.Module) -> bool:
+        """Whether the module has a name already."""
+        return id(module) in self._modules
+
+    def module(self, module: torch.nn.Module) -> str:
+        """The dotted name; "" for the only root."""
+        return self._modules.get(id(module), type(module).__name__.lower())
+
+    def parameter(self, parameter: torch.Tensor, fallback: str) -> tuple[str, str]:
+        """(dotted name of the parameter, that of its module)."""
+        return self._parameters.get(id(parameter), (fallback, ""))
+
+    def owner(self, parameter: torch.Tensor) -> torch.nn.Module | None:
+        """The module that holds the parameter."""
+        return self._owners.get(id(parameter))
+
+    def all_parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Every parameter of every root and adopted module, once."""
+        seen: set[int] = set()
+        for module in [m for m, _ in self.roots.values()] + self._held:
+            for parameter in module.parameters():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield parameter
+
+    def source(self, module: torch.nn.Module) -> str | None:
+        """file:line of the code that created the module."""
+        return self.sources.of(module) or self.sources.static(module, self)
+
+
+def clean(name: str) -> str:
+    """The name without what wrappers put in front."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def held_in(parent: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Modules that the attributes of a module hold outside its registry, with their paths."""
+    for key, value in vars(parent).items():
+        if key.startswith("_"):
+            continue
+        if isinstance(value, torch.nn.Module):
+            yield key, value
+        elif isinstance(value, list | tuple):
+            for i, item in enumerate(value):
+                if isinstance(item, torch.nn.Module):
+                    yield f"{key}.{i}", item
+        elif isinstance(value, dict):
+            for k, item in value.items():
+                if isinstance(item, torch.nn.Module):
+                    yield f"{key}.{k}", item
+
+
+def variable_name(value: Any, frame: FrameType | None) -> str | None:
+    """The name of a variable of the user's frames, or of an attribute of their `self`, that holds the value."""
+    while frame is not None:
+        if is_users(frame.f_code.co_filename):
+            for name, held in list(frame.f_locals.items()):
+                if held is value and name != "self" and not name.startswith("_"):
+                    return name
+            me = frame.f_locals.get("self")
+            for name, held in list(getattr(me, "__dict__", {}).items()):
+                if held is value:
+                    return str(name)
+        frame = frame.f_back
+    main = sys.modules.get("__main__")
+    return next((n for n, held in vars(main).items() if held is value and not n.startswith("_")), None)

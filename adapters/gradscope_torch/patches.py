@@ -1,0 +1,117 @@
+"""The few functions of torch that must be observed by wrapping, because they offer no hook: backward (to learn the
+loss), the inner step of gradient clipping (to learn the norm before it) and the gradient scaler (to see skipped steps).
+
+Each wrapper calls the original with the same arguments and tells those who listen; with no listener left the originals
+are put back, unless somebody else has wrapped them since, in which case ours stays and only passes calls through.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch.nn.utils import clip_grad
+
+
+class Listener(Protocol):
+    """Who wants to know."""
+
+    def backward_begins(self, tensors: Any) -> None:
+        """backward() was called on one tensor or several."""
+
+    def backward_ended(self) -> None:
+        """backward() returned."""
+
+    def clipped(self, norm: Any, limit: Any) -> None:
+        """Gradients of total norm `norm` were limited to `limit`."""
+
+    def scaled(self, outputs: Any, scale: Any) -> None:
+        """A scaler multiplied a loss."""
+
+    def scaler_begins(self, scaler: Any, optimizer: Any) -> None:
+        """A scaler's step() was called."""
+
+    def scaler_ended(self, scaler: Any, optimizer: Any) -> None:
+        """A scaler's step() returned."""
+
+
+LISTENERS: list[Listener] = []
+_originals: dict[tuple[Any, str], tuple[Any, Any]] = {}
+
+
+def listen(listener: Listener) -> None:
+    """Adds a listener; the first one installs the wrappers."""
+    if not LISTENERS:
+        _install()
+    LISTENERS.append(listener)
+
+
+def unlisten(listener: Listener) -> None:
+    """Removes a listener; with the last one the originals come back."""
+    if listener in LISTENERS:
+        LISTENERS.remove(listener)
+    if not LISTENERS:
+        for (owner, name), (original, ours) in list(_originals.items()):
+            if getattr(owner, name) is ours:
+                setattr(owner, name, original)
+                del _originals[(owner, name)]
+
+
+def _wrap(owner: Any, name: str, make: Any) -> None:
+    if (owner, name) in _originals:
+        return
+    original = getattr(owner, name)
+    ours = make(original)
+    ours.__wrapped__ = original
+    _originals[(owner, name)] = (original, ours)
+    setattr(owner, name, ours)
+
+
+def _install() -> None:
+    _wrap(torch.autograd, "backward", _backward)
+    _wrap(clip_grad, "_clip_grads_with_norm_", _clip)
+    _wrap(torch.amp.GradScaler, "step", _scaler_step)
+    _wrap(torch.amp.GradScaler, "scale", _scaler_scale)
+
+
+def _backward(original: Any) -> Any:
+    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        for listener in LISTENERS:
+            listener.backward_begins(tensors)
+        result = original(tensors, *args, **kwargs)
+        for listener in LISTENERS:
+            listener.backward_ended()
+        return result
+
+    return backward
+
+
+def _clip(original: Any) -> Any:
+    def clip(parameters: Any, max_norm: Any, total_norm: Any, *args: Any, **kwargs: Any) -> Any:
+        for listener in LISTENERS:
+            listener.clipped(total_norm, max_norm)
+        return original(parameters, max_norm, total_norm, *args, **kwargs)
+
+    return clip
+
+
+def _scaler_step(original: Any) -> Any:
+    def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        for listener in LISTENERS:
+            listener.scaler_begins(self, optimizer)
+        result = original(self, optimizer, *args, **kwargs)
+        for listener in LISTENERS:
+            listener.scaler_ended(self, optimizer)
+        return result
+
+    return step
+
+
+def _scaler_scale(original: Any) -> Any:
+    def scale(self: Any, outputs: Any) -> Any:
+        result = original(self, outputs)
+        for listener in LISTENERS:
+            listener.scaled(result, self._scale)
+        return result
+
+    return scale

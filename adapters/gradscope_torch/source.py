@@ -1,0 +1,123 @@
+"""file:line of the code that created a module.
+
+Under `check` the registration hooks of torch see each module being built. A model that existed before gradscope came
+is looked up in the text of its class instead: the line of `self.NAME = ...`, found with ast.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import sysconfig
+import weakref
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.modules import module as torch_module
+
+if TYPE_CHECKING:
+    from gradscope_torch.names import Names
+
+LIBRARIES = tuple(
+    {sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], str(Path(inspect.__file__).parent)}
+    | {str(Path(m.__file__ or "").parent) for n, m in list(sys.modules.items()) if n in {"torch", "gradscope"}}
+    | {str(Path(__file__).parent), str(Path(sys.modules["gradscope"].__file__ or "").parents[1] / "cli")}
+)
+
+
+@cache
+def is_users(filename: str) -> bool:
+    """Whether a file is the user's own: not of a library, not of gradscope, not generated."""
+    if filename.startswith("<"):
+        return False
+    return not filename.startswith(LIBRARIES) and "site-packages" not in filename
+
+
+def users_line(frame: FrameType | None) -> str | None:
+    """file:line of the innermost frame that is the user's own."""
+    while frame is not None:
+        if is_users(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None
+
+
+def created_at(module: torch.nn.Module, frame: FrameType | None) -> str | None:
+    """file:line of the innermost user's frame that is not a method of the module under construction."""
+    while frame is not None:
+        if is_users(frame.f_code.co_filename) and frame.f_locals.get("self") is not module:
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None
+
+
+class Sources:
+    """Where modules were created: as seen while they were built, or as read in the text."""
+
+    def __init__(self) -> None:
+        self._lines: weakref.WeakKeyDictionary[torch.nn.Module, str] = weakref.WeakKeyDictionary()
+        self._handles: list[Any] = []
+
+    def install(self) -> None:
+        """From now on every module that is built is noted."""
+        self._handles = [
+            torch_module.register_module_parameter_registration_hook(self._parameter),
+            torch_module.register_module_buffer_registration_hook(self._parameter),
+            torch_module.register_module_module_registration_hook(self._module),
+        ]
+
+    def remove(self) -> None:
+        """Takes the hooks away; what was noted stays."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _parameter(self, module: torch.nn.Module, _name: str, _value: Any) -> None:
+        self._note(module)
+
+    def _module(self, module: torch.nn.Module, _name: str, child: Any) -> None:
+        if isinstance(child, torch.nn.Module):
+            self._note(child)
+        self._note(module)
+
+    def _note(self, module: torch.nn.Module) -> None:
+        if module not in self._lines:
+            line = created_at(module, sys._getframe(2))
+            if line:
+                self._lines[module] = line
+
+    def of(self, module: torch.nn.Module) -> str | None:
+        """The line that was seen, if it was."""
+        return self._lines.get(module)
+
+    def static(self, module: torch.nn.Module, names: Names) -> str | None:
+        """The line in the text of the class that holds the module, if it can be found."""
+        for root, _ in names.roots.values():
+            for parent in root.modules():
+                for key, child in parent.named_children():
+                    if child is module:
+                        return assignment_line(type(parent), key)
+        return None
+
+
+@cache
+def assignment_line(owner: type, attribute: str) -> str | None:
+    """file:line of `self.attribute = ...` in a class, or None."""
+    try:
+        lines, start = inspect.getsourcelines(owner)
+        file = inspect.getsourcefile(owner)
+        tree = ast.parse(inspect.cleandoc("".join(lines)) if lines[0][:1] == " " else "".join(lines))
+    except (OSError, TypeError, SyntaxError):
+        return None
+    if file is None or not is_users(file):
+        return None
+    for node in ast.walk(tree):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        for target in targets:
+            if isinstance(target, ast.Attribute) and target.attr == attribute:
+                return f"{file}:{start + node.lineno - 1}"
+    return None

@@ -1,0 +1,121 @@
+"""watch(model, optimizer): hooks on the user's own objects, which close() takes away again."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from gradscope_torch.names import Names
+from gradscope_torch.recorder import Recorder, sparse_schedule
+from gradscope_torch.source import Sources
+from torch.optim import optimizer as torch_optimizer
+
+from gradscope.errors import CannotJudge, UsageError
+from gradscope.scope import Scope
+
+
+class Hook:
+    """A hook that can be pickled and copied with the object it sits on: the copy does nothing."""
+
+    __slots__ = ("action",)
+
+    def __init__(self, action: Any):
+        self.action = action
+
+    def __call__(self, *args: Any) -> None:
+        self.action(*args)
+
+    def __reduce__(self) -> Any:
+        return (Hook, (nothing,))
+
+    def __deepcopy__(self, memo: Any) -> Hook:
+        return Hook(nothing)
+
+
+def nothing(*_args: Any) -> None:
+    """What a copied hook does."""
+
+
+class Watch:
+    """The hooks of one watch. On ordinary steps only the optimizer's two hooks and backward are heard."""
+
+    def __init__(self, scope: Scope, model: torch.nn.Module | list[torch.nn.Module], optimizer: Any):
+        models = list(model) if isinstance(model, list | tuple) else [model]
+        self.optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer] if optimizer else []
+        check_arguments(models, self.optimizers)
+        names = Names(Sources())
+        frame = sys._getframe(2)
+        for one in models:
+            names.add_root(one, None, frame)
+        mine = {id(p) for p in names.all_parameters()}
+        self.models = models
+        self.compiled = any(is_compiled(m) for m in models)
+        self.recorder = Recorder(scope, names, sparse_schedule, lambda o: self._is_ours(o, mine))
+        self._forward_handles: list[Any] = []
+        self._handles: list[Any] = []
+        self.recorder.on_step = self._prepare
+        for one in self.optimizers:
+            self._handles.append(one.register_step_pre_hook(Hook(self.recorder.step_begins)))
+            self._handles.append(one.register_step_post_hook(Hook(self.recorder.step_ended)))
+        if not self.optimizers:
+            self._handles.append(torch_optimizer.register_optimizer_step_pre_hook(self.recorder.step_begins))
+            self._handles.append(torch_optimizer.register_optimizer_step_post_hook(self.recorder.step_ended))
+        if self.compiled:
+            scope.limits["activations"] = "the model is compiled: hooks on its modules would not fire"
+        self.recorder.listen()
+        self._prepare(0)
+
+    def _is_ours(self, optimizer: Any, mine: set[int]) -> bool:
+        if self.optimizers:
+            return any(optimizer is o for o in self.optimizers)
+        return any(id(p) in mine for g in optimizer.param_groups for p in g["params"])
+
+    def _prepare(self, _steps: int) -> None:
+        """Puts hooks on the modules before a step with full statistics, and takes them away after it."""
+        wanted = self.recorder.forward.active and not self.compiled
+        if wanted and not self._forward_handles:
+            for model in self.models:
+                for module in model.modules():
+                    self._forward_handles.append(module.register_forward_pre_hook(Hook(self._enter)))
+                    self._forward_handles.append(
+                        module.register_forward_hook(Hook(self.recorder.leave), always_call=True)
+                    )
+        elif not wanted and self._forward_handles:
+            for handle in self._forward_handles:
+                handle.remove()
+            self._forward_handles = []
+        if not wanted:
+            self.recorder.pop_mode()
+
+    def _enter(self, module: torch.nn.Module, _args: Any) -> None:
+        if not self.recorder.forward.stack and torch.is_grad_enabled():
+            self.recorder.push_mode()
+        self.recorder.enter(module)
+
+    def close(self) -> None:
+        """Removes every hook and wrapper."""
+        self.recorder.forward.active = False
+        self._prepare(0)
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self.recorder.close()
+
+
+def is_compiled(model: torch.nn.Module) -> bool:
+    """Whether torch.compile holds the model or one of its modules."""
+    return any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules())
+
+
+def check_arguments(models: list[Any], optimizers: list[Any]) -> None:
+    """Raises UsageError for what is no model or optimizer, CannotJudge for a model without parameters."""
+    for model in models:
+        if not isinstance(model, torch.nn.Module):
+            raise UsageError(f"watch(): expected a torch.nn.Module, got {type(model).__name__} {model!r:.80}")
+    for optimizer in optimizers:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise UsageError(f"watch(): expected a torch.optim.Optimizer, got {type(optimizer).__name__}")
+    if not any(p.requires_grad for m in models for p in m.parameters()):
+        kinds = ", ".join(type(m).__name__ for m in models)
+        raise CannotJudge(f"watch(): {kinds} has no parameter that requires a gradient; there is nothing to judge")

@@ -1,0 +1,46 @@
+"""Adapter: what a framework must offer to gradscope. Frozen and tiny: recognition never imports the framework."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from gradscope.scope import Scope
+    from gradscope.workload import Cold, Workload
+
+
+class Watched(Protocol):
+    """What watch() of an adapter returns."""
+
+    def refresh(self) -> None:
+        """Writes what waits on a device, before a report."""
+
+    def close(self) -> None:
+        """Removes every hook; the model and the optimizer are as if never watched."""
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """One framework. Its functions import the framework; the adapter itself does not."""
+
+    name: str
+    install: str
+
+    def available(self) -> bool:
+        """Whether the framework is installed."""
+
+    def recognizes(self, thing: Any) -> bool:
+        """Whether a model (or a model class) belongs to this framework."""
+
+    def watch(self, scope: Scope, model: Any, optimizer: Any) -> Watched:
+        """Observes a model and its optimizer in a loop of the user's own."""
+
+    def session(self, scope: Scope) -> AbstractContextManager[Any]:
+        """Observes everything that trains while the context is open."""
+
+    def train(self, scope: Scope, workload: Workload) -> None:
+        """Trains a workload under observation."""
+
+    def cold(self, scope: Scope, target: Cold) -> None:
+        """Passes random inputs through a fresh model once, forward and backward."""

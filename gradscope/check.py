@@ -1,0 +1,119 @@
+"""What `gradscope check` does, for callers that are no terminal: script, workload, cold check."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gradscope.errors import CannotJudge, MissingFramework, ScriptFailed, TargetError
+from gradscope.plugins import plugins
+from gradscope.report import Report
+from gradscope.scope import Enough, Scope, adapter_for, installed
+from gradscope.script import open_script, silenced
+from gradscope.settings import Settings
+from gradscope.workload import Cold, Workload
+
+Progress = Callable[[int], None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The report, and the user's traceback when their program failed on the way."""
+
+    report: Report
+    failure: str | None = None
+    scope: Scope | None = None
+
+
+def parse_target(target: str) -> tuple[Path, str | None]:
+    """(file, class) of `FILE` or `FILE::CLASS`. Raises TargetError."""
+    file, colons, name = target.partition("::")
+    if colons and not name.isidentifier():
+        raise TargetError(f"{target!r}: expected FILE.py::CLASS, such as model.py::Net")
+    return Path(file), name if colons else None
+
+
+def check_script(
+    file: Path, arguments: Sequence[str], settings: Settings, *, quiet: bool = False, on_progress: Progress = None
+) -> Outcome:
+    """Runs a script, or trains the workload that it defines, under observation.
+
+    Raises TargetError for a file that is none; a script that raises gives an Outcome with its traceback.
+    """
+    script = open_script(file, arguments)
+    scope = Scope(settings, steps=settings.steps)
+    scope.on_progress = on_progress
+    failure: str | None = None
+    code = 0
+    with silenced(quiet):
+        try:
+            if script.defines_workload:
+                train_workload(scope, workload_of(script.load(), file))
+            else:
+                with everything_observed(scope):
+                    code = script.run(Enough)
+        except ScriptFailed as error:
+            failure = str(error)
+        except Enough:
+            pass
+    report = scope.report()
+    if report.cannot and code and not scope.histories:
+        report = replace(report, cannot=f"the script left with exit code {code} before any optimizer step")
+    return Outcome(report, failure, scope)
+
+
+@contextlib.contextmanager
+def everything_observed(scope: Scope) -> Iterator[None]:
+    """The sessions of all frameworks that are installed."""
+    adapters = [a for a in plugins().adapters() if a.available()]
+    if not adapters:
+        known = [a.install for a in plugins().adapters()]
+        raise MissingFramework("no framework to observe is installed; " + " or ".join(known))
+    with contextlib.ExitStack() as stack:
+        for adapter in adapters:
+            stack.enter_context(adapter.session(scope))
+        yield
+
+
+def workload_of(names: dict[str, Any], file: Path) -> Workload:
+    """What the file's workload() returns. Raises TargetError when that is no Workload."""
+    made = names["workload"]()
+    if not isinstance(made, Workload):
+        raise TargetError(f"{file}: workload() must return a gradscope.Workload, got {type(made).__name__}")
+    return made
+
+
+def train_workload(scope: Scope, workload: Workload) -> None:
+    """Trains a workload with the adapter of its framework."""
+    model = workload.model
+    adapters = [a for a in plugins().adapters() if a.recognizes(model)]
+    if not adapters and callable(model):
+        model = model()
+        workload = replace(workload, model=model)
+    installed(adapter_for(model)).train(scope, workload)
+
+
+def check_cold(
+    file: Path, name: str, shape: tuple[int, ...], classes: int | None, settings: Settings
+) -> Outcome:
+    """Builds a model class of a file and judges it at initialization. Raises TargetError or CannotJudge."""
+    script = open_script(file)
+    names = script.load()
+    found = names.get(name)
+    if found is None:
+        known = ", ".join(k for k, v in names.items() if isinstance(v, type)) or "none"
+        raise TargetError(f"{file}: defines no {name!r}; classes there: {known}")
+    scope = Scope(settings)
+    adapter = installed(adapter_for(found if isinstance(found, type) else found()))
+    try:
+        adapter.cold(scope, Cold(found, shape, classes))
+    except TypeError as error:
+        if "__init__" in str(error) or "argument" in str(error):
+            raise TargetError(f"{file}::{name}: could not be built without arguments: {error}") from error
+        raise
+    if not scope.histories:
+        raise CannotJudge(f"{file}::{name}: nothing was observed")
+    return Outcome(scope.report(), None, scope)

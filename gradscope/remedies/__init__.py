@@ -1,0 +1,1 @@
+"""One remedy a file: what to change, why, and the line of code."""

@@ -1,0 +1,33 @@
+"""@remedy: a function from a verdict and its history to a Remedy, tied to rules by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gradscope.history import History
+from gradscope.verdict import Remedy, Verdict
+
+Suggest = Callable[[Verdict, History], Remedy | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RemedySource:
+    """A remedy that can be suggested: its name, the rules it answers, and the function that fits it to a run.
+
+    rank orders the remedies of one rule: the lowest is told first.
+    """
+
+    name: str
+    rules: tuple[str, ...]
+    suggest: Suggest
+    rank: int = 50
+
+
+def remedy(*rules: str, rank: int = 50) -> Callable[[Suggest], RemedySource]:
+    """Makes a RemedySource of a function; its name is the function's, in kebab-case."""
+
+    def decorate(suggest: Suggest) -> RemedySource:
+        return RemedySource(suggest.__name__.replace("_", "-"), rules, suggest, rank)
+
+    return decorate

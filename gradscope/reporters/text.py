@@ -1,0 +1,87 @@
+"""Text, for people: what is wrong first, each with its place, its evidence and what to do."""
+
+from __future__ import annotations
+
+from gradscope.report import HEALTHY, Report
+from gradscope.reporter import reporter
+from gradscope.verdict import Evidence, Verdict
+
+MOST_EVIDENCE = 4
+
+
+@reporter
+def text(report: Report) -> str:
+    """The report as plain text of at most 100 columns or so."""
+    lines: list[str] = []
+    for verdict in report.verdicts:
+        lines += [*verdict_lines(verdict, report.framework), ""]
+    lines += closing(report)
+    return "\n".join(lines)
+
+
+def verdict_lines(verdict: Verdict, framework: str | None) -> list[str]:
+    """One verdict: headline, place, evidence, remedies."""
+    lines = [f"{verdict.severity.upper()} {verdict.code} {verdict.name}: {verdict.summary}"]
+    place = " at ".join(x for x in (verdict.module, verdict.source) if x)
+    since = "" if verdict.step is None else f"since step {verdict.step}"
+    of = f"of {verdict.objective}" if verdict.objective else ""
+    where = ", ".join(x for x in (place, since, of) if x)
+    if where:
+        lines.append(f"  where     {where}")
+    if verdict.consequence_of:
+        lines.append(f"  because   of {verdict.consequence_of}, above")
+    for i, e in enumerate(verdict.evidence[:MOST_EVIDENCE]):
+        lines.append(f"  {'evidence' if i == 0 else '':<9} {evidence_line(e, verdict.module)}")
+    rest = len(verdict.evidence) - MOST_EVIDENCE
+    if rest > 0:
+        lines.append(f"            and {rest} more")
+    for i, remedy in enumerate(verdict.remedies[:3]):
+        lines.append(f"  {'remedy' if i == 0 else 'or':<9} {remedy.title}: {remedy.reason}")
+        code = remedy.code.get(framework or "torch", "")
+        lines += [f"            | {line}" for line in code.splitlines()]
+    return lines
+
+
+def evidence_line(e: Evidence, module: str | None) -> str:
+    """One measured value against its threshold."""
+    subject = e.parameter or (e.module if e.module != module else None)
+    step = "" if e.step is None else f" at step {e.step}"
+    detail = f" ({e.detail})" if e.detail else ""
+    head = f"{subject}: " if subject else ""
+    return f"{head}{e.quantity} {number(e.value)} {e.relation} {number(e.threshold)}{step}{detail}"
+
+
+def number(value: float) -> str:
+    """Four significant digits; whole numbers as they are."""
+    return f"{int(value)}" if abs(value) < 1e6 and value == round(value) else f"{value:.4g}"
+
+
+def closing(report: Report) -> list[str]:
+    """What was watched, what was not judged, what failed, and the status."""
+    lines: list[str] = []
+    if report.not_judged:
+        reasons: dict[str, list[str]] = {}
+        for a in report.not_judged:
+            reasons.setdefault(a.reason, []).append(a.rule)
+        lines.append("not judged")
+        lines += [f"  {', '.join(rules)}: {reason}" for reason, rules in reasons.items()]
+    for what, why in report.watched.get("limits", {}).items():
+        lines.append(f"not observed: {what}: {why}")
+    for what, why in report.failures.items():
+        lines.append(f"disabled after an error of its own: {what}: {why}")
+    lines.append(watched_line(report))
+    return lines
+
+
+def watched_line(report: Report) -> str:
+    """The last line: the status and how much it rests on."""
+    watched = report.watched
+    objectives = watched.get("objectives", [])
+    parameters = sum(o["parameters"] for o in objectives)
+    seen = f"{watched.get('steps', 0)} steps, {parameters} parameters"
+    seen += f", {len(objectives)} optimizer{'s' if len(objectives) != 1 else ''}"
+    if report.cannot and report.status != HEALTHY:
+        return f"{report.status}: {report.cannot}" if not report.verdicts else f"{report.status} ({seen}); {report.cannot}"
+    count = len(report.verdicts)
+    found = "" if not count else f", {count} verdict{'s' if count != 1 else ''}"
+    return f"{report.status} ({seen}{found})"

@@ -1,0 +1,1 @@
+"""One rule a file: the illness it recognises, why, and where its thresholds come from."""

@@ -1,0 +1,223 @@
+"""Scope: the live object in a training loop. watch(), observe(), log(), report(), close()."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gradscope import statistics
+from gradscope.adapter import Adapter, Watched
+from gradscope.diagnosis import diagnose
+from gradscope.errors import MissingFramework, UsageError
+from gradscope.history import DEFAULT_BUDGET, MISSING, RUN, History, Subject
+from gradscope.plugins import plugins
+from gradscope.report import Report
+from gradscope.settings import Settings, find_pyproject, load_settings
+
+
+class Scope:
+    """What is observed of one training, and the way to its report.
+
+    Use it as a context manager, or call close(). Everything it notes fits into `budget` bytes, however long the run.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, budget: int = DEFAULT_BUDGET, steps: int | None = None):
+        self.settings = settings or Settings()
+        self.budget = budget
+        self.histories: list[History] = []
+        self.failures: dict[str, str] = {}
+        self.limits: dict[str, str] = {}
+        self.watched: Watched | None = None
+        self.last_objective: Any = None
+        self.limit = steps
+        self.on_progress: Any = None
+        self._arrays: History | None = None
+        self._previous: dict[str, Any] = {}
+        self._logged = math.nan
+
+    # -- what adapters call ----------------------------------------------------------------------------------------
+
+    def new_history(self, objective: str, **facts: Any) -> History:
+        """A history for one more objective (optimizer) of this scope."""
+        history = History(budget=self.budget, objective=objective, **facts)
+        history.facts["limits"] = self.limits
+        self.histories.append(history)
+        return history
+
+    def stepped(self, steps: int) -> None:
+        """Called after each optimizer step with the count of steps; ends an observation that has a limit."""
+        if self.on_progress is not None:
+            self.on_progress(steps)
+        if self.limit is not None and steps >= self.limit:
+            raise Enough
+
+    # -- what users call -------------------------------------------------------------------------------------------
+
+    def log(self, *, loss: Any) -> None:
+        """Adds the loss of the step that comes, or that was just taken. Anything float() takes; NaN is noted as such."""
+        value = float(loss)
+        for history in self.histories:
+            table = history["step"]
+            if len(table):
+                last = int(table.steps[-1])
+                if math.isnan(table.series("loss", RUN)[-1]):
+                    table.record(last, {"loss": {RUN: value}})
+
+    def observe(
+        self,
+        *,
+        step: int,
+        gradients: Mapping[str, ArrayLike | None] | None = None,
+        parameters: Mapping[str, ArrayLike] | None = None,
+        loss: float | None = None,
+        learning_rate: float | None = None,
+    ) -> None:
+        """Notes one step from plain arrays, of any origin.
+
+        gradients: name -> array, or None for a parameter that got none. parameters: name -> array, after the step; the
+        update is measured against those of the last call. Names are dotted, in order of depth when that is known.
+        Raises UsageError for steps that do not ascend and for arrays that are not numbers.
+        """
+        history = self._arrays
+        if history is None:
+            history = self._arrays = self.new_history("arrays", framework="numpy")
+        steps = history["step"].steps
+        if len(steps) and step <= steps[-1]:
+            raise UsageError(f"observe(step={step}): steps must ascend; the last one was {int(steps[-1])}")
+        given = {k: None if v is None else numbers(k, v) for k, v in (gradients or {}).items()}
+        weights = {k: numbers(k, v) for k, v in (parameters or {}).items()}
+        for name in [*given, *weights]:
+            self._add_array(history, name, given.get(name), weights.get(name))
+        values = {"loss": loss, "learning_rate": learning_rate, "carried_over": math.nan, "backward_passes": 1}
+        history["step"].record(step, {k: {RUN: v} for k, v in values.items() if v is not None})
+        if given:
+            norms = {k: MISSING if g is None else statistics.l2_norm(g) for k, g in given.items()}
+            history["gradient"].record(step, {"gradient_norm": norms})
+        self._record_parameters(history, step, given, weights)
+        self._previous.update({k: v.copy() for k, v in weights.items()})
+
+    def _add_array(self, history: History, name: str, gradient: Any, weight: Any) -> None:
+        if history["gradient"].index(name) is not None:
+            return
+        array = weight if weight is not None else gradient
+        shape = () if array is None else array.shape
+        traits = {
+            "optimized": True,
+            "elsewhere": False,
+            "trainable": True,
+            "shape": shape,
+            "size": int(np.prod(shape)),
+            "matrix": len(shape) > 1,
+            "users": True,
+            "training": True,
+            "reachable": True,
+            "module_type": "",
+        }
+        module = name.rpartition(".")[0]
+        subject = Subject(name, module, str(getattr(array, "dtype", "")), None, traits)
+        history["gradient"].add(subject)
+        history["parameter"].add(subject)
+
+    def _record_parameters(self, history: History, step: int, gradients: Any, weights: Any) -> None:
+        columns: dict[str, dict[str, float]] = {}
+        for name, g in gradients.items():
+            if g is not None:
+                columns.setdefault("gradient_zero_fraction", {})[name] = statistics.zero_fraction(g)
+                columns.setdefault("gradient_abs_max", {})[name] = statistics.abs_max(g)
+                columns.setdefault("gradient_underflow_fraction", {})[name] = statistics.underflow_fraction(g)
+        for name, w in weights.items():
+            columns.setdefault("nonfinite", {})[name] = statistics.nonfinite_count(w)
+            before = self._previous.get(name)
+            if before is not None and before.shape == w.shape:
+                norm, moved = statistics.parameter_change(before, w)
+                columns.setdefault("update_norm", {})[name] = norm
+                columns.setdefault("moved_fraction", {})[name] = moved
+                columns.setdefault("parameter_norm", {})[name] = statistics.l2_norm(before)
+                columns.setdefault("parameter_deviation", {})[name] = statistics.deviation(before)
+        if columns:
+            history["parameter"].record(step, columns)
+
+    def report(self) -> Report:
+        """The verdicts on everything seen so far; can be asked for at any time."""
+        if self.watched is not None:
+            self.watched.refresh()
+        return diagnose(self.histories, self.settings, plugins(), failures=self.failures)
+
+    def close(self) -> None:
+        """Removes every trace from model, optimizer and framework; report() still works."""
+        if self.watched is not None:
+            watched, self.watched = self.watched, None
+            watched.close()
+
+    def __enter__(self) -> Scope:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Enough(BaseException):  # noqa: N818 - no error: it ends a script that was observed for long enough
+    """Raised out of the last observed optimizer step; not an Exception, so that a script's own handlers let it by."""
+
+
+def numbers(name: str, value: ArrayLike) -> Any:
+    """The value as an array. Raises UsageError when it does not hold numbers."""
+    array = np.asarray(value)
+    if not np.issubdtype(array.dtype, np.number):
+        raise UsageError(f"observe(): {name!r} must hold numbers, got an array of {array.dtype}")
+    return array
+
+
+def watch(
+    model: Any = None,
+    optimizer: Any = None,
+    *,
+    settings: Settings | Mapping[str, Any] | None = None,
+    budget: int = DEFAULT_BUDGET,
+) -> Scope:
+    """Observes a model and its optimizer in a loop of one's own; nothing else in the loop changes.
+
+    model: a model of a supported framework, or a list of them. optimizer: its optimizer, or a list; without one every
+    optimizer that holds the model's parameters is observed. settings: as in [tool.gradscope]; by default those of the
+    nearest pyproject.toml. budget: bytes that the history may take. Without arguments, a Scope for observe().
+    Raises UsageError for what no adapter recognizes, CannotJudge for a model without parameters.
+    """
+    scope = Scope(settings_of(settings), budget=budget)
+    if model is not None:
+        scope.watched = adapter_for(model).watch(scope, model, optimizer)
+    return scope
+
+
+def settings_of(given: Settings | Mapping[str, Any] | None) -> Settings:
+    """Settings from what the caller gave, or from the nearest pyproject.toml."""
+    from gradscope.settings import parse_settings
+
+    if isinstance(given, Settings):
+        return given
+    if given is None:
+        return load_settings(find_pyproject(Path.cwd()))
+    return parse_settings(dict(given), where="settings")
+
+
+def adapter_for(thing: Any) -> Adapter:
+    """The adapter that recognizes a model. Raises UsageError, naming the frameworks there are."""
+    adapters: list[Adapter] = plugins().adapters()
+    for adapter in adapters:
+        if adapter.recognizes(thing):
+            return adapter
+    known = ", ".join(a.name for a in adapters) or "none"
+    what = getattr(thing, "__name__", type(thing).__name__)
+    raise UsageError(f"no adapter recognizes {what!r} ({type(thing)!r}); frameworks known here: {known}")
+
+
+def installed(adapter: Adapter) -> Adapter:
+    """The adapter itself. Raises MissingFramework with the command that installs its framework."""
+    if not adapter.available():
+        raise MissingFramework(f"{adapter.name} is not installed; {adapter.install}")
+    return adapter

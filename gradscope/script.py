@@ -1,0 +1,152 @@
+"""Script: a user's program, run as `__main__` the way `python FILE` runs it, and what its failure looked like."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import os
+import sys
+import sysconfig
+import traceback
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradscope.errors import ScriptFailed, TargetError
+
+LIBRARIES = (sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], str(Path(__file__).parent))
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A program and its arguments. `package` is that of a script whose folder is one and that imports relatively."""
+
+    path: Path
+    arguments: tuple[str, ...]
+    code: types.CodeType
+    package: str | None
+    defines_workload: bool
+
+    def run(self, stop: type[BaseException]) -> int:
+        """Runs to the end, to `stop`, or to sys.exit, and gives the script's own exit code.
+
+        Raises ScriptFailed with the traceback cut to the user's frames. sys.argv, sys.path and `__main__` are as
+        under `python FILE` while it runs, and as before afterwards.
+        """
+        with as_main(self) as module:
+            try:
+                exec(self.code, module.__dict__)
+            except stop:
+                return 0
+            except SystemExit as leaving:
+                return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                if caused_by(error, stop):
+                    return 0
+                raise ScriptFailed(users_traceback(error, self.path)) from error
+        return 0
+
+    def load(self) -> dict[str, Any]:
+        """The names that the file defines, executed under a name other than `__main__`. Raises ScriptFailed."""
+        with as_main(self, name=self.path.stem) as module:
+            try:
+                exec(self.code, module.__dict__)
+            except SystemExit as leaving:
+                raise ScriptFailed(f"{self.path}: left by sys.exit({leaving.code!r}) while it was loaded") from leaving
+            except Exception as error:
+                raise ScriptFailed(users_traceback(error, self.path)) from error
+            return dict(module.__dict__)
+
+
+def open_script(path: Path, arguments: Sequence[str] = ()) -> Script:
+    """Reads and compiles a program. Raises TargetError: missing, a folder, not text, or a syntax error with its line."""
+    if path.is_dir():
+        raise TargetError(f"{path}: is a folder; expected a Python file such as {path / 'train.py'}")
+    if not path.is_file():
+        near = ", ".join(sorted(p.name for p in path.parent.glob("*.py"))[:5]) if path.parent.is_dir() else ""
+        raise TargetError(f"{path}: no such file" + (f"; Python files there: {near}" if near else ""))
+    try:
+        text = path.read_bytes()
+        tree = ast.parse(text, str(path))
+        code = compile(tree, str(path.resolve()), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        line = (error.text or "").rstrip()
+        raise TargetError(f"{path}:{error.lineno}: syntax error: {error.msg}" + (f"\n    {line}" if line else "")) from None
+    except ValueError as error:
+        raise TargetError(f"{path}: not a Python source file: {error}") from None
+    relative = any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
+    workload = any(isinstance(n, ast.FunctionDef) and n.name == "workload" for n in tree.body)
+    workload = workload and b"gradscope" in text
+    return Script(path.resolve(), tuple(arguments), code, package_of(path.resolve()) if relative else None, workload)
+
+
+def package_of(path: Path) -> str | None:
+    """The dotted package of a file, as far as folders with __init__.py go up."""
+    parts: list[str] = []
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(parts) or None
+
+
+@contextlib.contextmanager
+def as_main(script: Script, name: str = "__main__") -> Iterator[types.ModuleType]:
+    """The process as `python FILE` would set it up, put back at the end."""
+    module = types.ModuleType(name)
+    module.__file__ = str(script.path)
+    module.__dict__["__builtins__"] = __builtins__
+    module.__package__ = script.package
+    root = script.path.parent
+    for _ in (script.package or "").split(".") if script.package else ():
+        root = root.parent
+    saved = sys.argv, sys.path[:], sys.modules.get(name)
+    sys.argv = [str(script.path), *script.arguments]
+    sys.path.insert(0, str(root))
+    sys.modules[name] = module
+    try:
+        if script.package:
+            __import__(script.package)
+        yield module
+    finally:
+        sys.argv, sys.path[:] = saved[0], saved[1]
+        if saved[2] is not None:
+            sys.modules[name] = saved[2]
+        else:
+            sys.modules.pop(name, None)
+
+
+def caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+    """Whether an error was raised while `kind` was being handled, or from it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, kind):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def users_traceback(error: BaseException, script: Path) -> str:
+    """The traceback without the frames of gradscope and of libraries, except the innermost one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [f for f in frames if not f.filename.startswith(LIBRARIES) and "site-packages" not in f.filename]
+    users = [f for f in users if f.filename == str(script) or not f.filename.startswith("<")]
+    lines = traceback.format_list(users or frames[-1:])
+    ending = "".join(traceback.format_exception_only(error)).rstrip()
+    return "".join(["Traceback (your frames only):\n", *lines, ending])
+
+
+@contextlib.contextmanager
+def silenced(quiet: bool) -> Iterator[None]:
+    """Swallows what the script prints; what it wrote to the terminal's file descriptors too."""
+    if not quiet:
+        yield
+        return
+    with open(os.devnull, "w") as sink, contextlib.redirect_stdout(io.TextIOWrapper(sink.buffer, write_through=True)), contextlib.redirect_stderr(sink):  # noqa: PTH123
+        yield

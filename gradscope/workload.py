@@ -1,0 +1,37 @@
+"""Workload and Cold: what is needed to train afresh, or to judge a network that was never trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A training that can be started from nothing.
+
+    model: a model, or a function without arguments that builds one. loss: called as loss(output, target).
+    batches: an iterable of (input, target), or a function that gives one; it is started anew when it ends.
+    optimizer: a function from parameters to an optimizer; Adam with its defaults when None.
+    """
+
+    model: Any
+    loss: Callable[..., Any]
+    batches: Iterable[Any] | Callable[[], Iterable[Any]]
+    optimizer: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cold:
+    """A model class to judge at initialization.
+
+    build: called without arguments. input_shape: without the batch. classes: targets are drawn from so many classes;
+    None for no loss but the sum of squares of the output. batch: samples drawn. seed: of the drawing.
+    """
+
+    build: Callable[[], Any]
+    input_shape: tuple[int, ...]
+    classes: int | None = None
+    batch: int = 64
+    seed: int = 0
