@@ -96,9 +96,7 @@ def train_workload(scope: Scope, workload: Workload) -> None:
     installed(adapter_for(model)).train(scope, workload)
 
 
-def check_cold(
-    file: Path, name: str, shape: tuple[int, ...], classes: int | None, settings: Settings
-) -> Outcome:
+def check_cold(file: Path, name: str, shape: tuple[int, ...], classes: int | None, settings: Settings) -> Outcome:
     """Builds a model class of a file and judges it at initialization. Raises TargetError or CannotJudge."""
     script = open_script(file)
     names = script.load()

@@ -132,7 +132,7 @@ class Table:
         grown_rows = max(rows, 64, have_rows * 2 if rows > have_rows else have_rows)
         if self._bytes(grown_rows, columns) > self.budget:
             grown_rows = max(rows, 64, self.budget // max(1, self._bytes(1, columns)))
-        grown_columns = columns if columns <= have_columns else max(columns, have_columns + have_columns // 2)
+        grown_columns = have_columns if columns <= have_columns else max(columns, have_columns + have_columns // 2)
         cells = np.full((len(self.quantities), grown_rows, grown_columns), self.fill, self._dtype)
         cells[:, : self._rows, :have_columns] = self._cells[:, : self._rows]
         steps = np.empty(grown_rows, "i8")
@@ -160,6 +160,7 @@ class Table:
 
 STEP = (
     "loss",
+    "loss_nonfinite",
     "learning_rate",
     "clip_before",
     "clip_limit",

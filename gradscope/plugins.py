@@ -60,9 +60,7 @@ class Plugins:
             if clash is not None:
                 self.failures[plugin] = f"rule {found.code} {found.name} clashes with {clash.code} {clash.name}"
                 continue
-            taken[found.code] = Rule(
-                found.code, found.name, found.judge, found.explains, found.thresholds, plugin
-            )
+            taken[found.code] = Rule(found.code, found.name, found.judge, found.explains, found.thresholds, plugin)
         return sorted(taken.values(), key=lambda r: r.code)
 
     def rule(self, key: str) -> Rule:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradscope.errors import PluginError, SettingsError
-from gradscope.history import History
 from gradscope.verdict import Evidence
 
 Judge = Callable[..., Iterator[Evidence]]

@@ -60,14 +60,14 @@ class Scope:
     # -- what users call -------------------------------------------------------------------------------------------
 
     def log(self, *, loss: Any) -> None:
-        """Adds the loss of the step that comes, or that was just taken. Anything float() takes; NaN is noted as such."""
+        """Adds the loss of the step that comes, or that was just taken. Anything that float() takes."""
         value = float(loss)
         for history in self.histories:
             table = history["step"]
             if len(table):
                 last = int(table.steps[-1])
                 if math.isnan(table.series("loss", RUN)[-1]):
-                    table.record(last, {"loss": {RUN: value}})
+                    table.record(last, {"loss": {RUN: value}, "loss_nonfinite": {RUN: float(not math.isfinite(value))}})
 
     def observe(
         self,
@@ -94,7 +94,14 @@ class Scope:
         weights = {k: numbers(k, v) for k, v in (parameters or {}).items()}
         for name in [*given, *weights]:
             self._add_array(history, name, given.get(name), weights.get(name))
-        values = {"loss": loss, "learning_rate": learning_rate, "carried_over": math.nan, "backward_passes": 1}
+        bad = None if loss is None else float(not math.isfinite(loss))
+        values = {
+            "loss": loss,
+            "loss_nonfinite": bad,
+            "learning_rate": learning_rate,
+            "carried_over": math.nan,
+            "backward_passes": 1,
+        }
         history["step"].record(step, {k: {RUN: v} for k, v in values.items() if v is not None})
         if given:
             norms = {k: MISSING if g is None else statistics.l2_norm(g) for k, g in given.items()}
@@ -114,7 +121,6 @@ class Scope:
             "shape": shape,
             "size": int(np.prod(shape)),
             "matrix": len(shape) > 1,
-            "users": True,
             "training": True,
             "reachable": True,
             "module_type": "",
@@ -158,11 +164,13 @@ class Scope:
     def __enter__(self) -> Scope:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
-class Enough(BaseException):  # noqa: N818 - no error: it ends a script that was observed for long enough
+class Enough(BaseException):
     """Raised out of the last observed optimizer step; not an Exception, so that a script's own handlers let it by."""
 
 

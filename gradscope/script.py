@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import io
 import os
 import sys
-import sysconfig
 import traceback
 import types
 from collections.abc import Iterator, Sequence
@@ -16,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gradscope.errors import ScriptFailed, TargetError
-
-LIBRARIES = (sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], str(Path(__file__).parent))
+from gradscope.frames import is_users
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ class Script:
 
 
 def open_script(path: Path, arguments: Sequence[str] = ()) -> Script:
-    """Reads and compiles a program. Raises TargetError: missing, a folder, not text, or a syntax error with its line."""
+    """Reads and compiles a program. Raises TargetError: missing, a folder, no text, a syntax error."""
     if path.is_dir():
         raise TargetError(f"{path}: is a folder; expected a Python file such as {path / 'train.py'}")
     if not path.is_file():
@@ -76,7 +73,9 @@ def open_script(path: Path, arguments: Sequence[str] = ()) -> Script:
         code = compile(tree, str(path.resolve()), "exec", dont_inherit=True)
     except SyntaxError as error:
         line = (error.text or "").rstrip()
-        raise TargetError(f"{path}:{error.lineno}: syntax error: {error.msg}" + (f"\n    {line}" if line else "")) from None
+        raise TargetError(
+            f"{path}:{error.lineno}: syntax error: {error.msg}" + (f"\n    {line}" if line else "")
+        ) from None
     except ValueError as error:
         raise TargetError(f"{path}: not a Python source file: {error}") from None
     relative = any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
@@ -135,8 +134,7 @@ def caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
 def users_traceback(error: BaseException, script: Path) -> str:
     """The traceback without the frames of gradscope and of libraries, except the innermost one."""
     frames = traceback.extract_tb(error.__traceback__)
-    users = [f for f in frames if not f.filename.startswith(LIBRARIES) and "site-packages" not in f.filename]
-    users = [f for f in users if f.filename == str(script) or not f.filename.startswith("<")]
+    users = [f for f in frames if f.filename == str(script) or is_users(f.filename)]
     lines = traceback.format_list(users or frames[-1:])
     ending = "".join(traceback.format_exception_only(error)).rstrip()
     return "".join(["Traceback (your frames only):\n", *lines, ending])
@@ -144,9 +142,9 @@ def users_traceback(error: BaseException, script: Path) -> str:
 
 @contextlib.contextmanager
 def silenced(quiet: bool) -> Iterator[None]:
-    """Swallows what the script prints; what it wrote to the terminal's file descriptors too."""
+    """Swallows what the script prints, when asked to."""
     if not quiet:
         yield
         return
-    with open(os.devnull, "w") as sink, contextlib.redirect_stdout(io.TextIOWrapper(sink.buffer, write_through=True)), contextlib.redirect_stderr(sink):  # noqa: PTH123
+    with Path(os.devnull).open("w") as sink, contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
         yield

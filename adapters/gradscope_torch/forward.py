@@ -11,12 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from gradscope_torch import measure
-from gradscope_torch.names import Names
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-CONVOLUTIONAL = (torch.nn.modules.conv._ConvNd, torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.pooling._MaxPoolNd)
+from gradscope_torch import measure
+from gradscope_torch.names import Names
+
+CONVOLUTIONAL = (
+    torch.nn.modules.conv._ConvNd,
+    torch.nn.modules.batchnorm._BatchNorm,
+    torch.nn.modules.pooling._MaxPoolNd,
+)
 ENOUGH_SAMPLES = 128
 """A unit counts as dead when it was zero for this many samples in a row (a single batch may miss a rare unit)."""
 
@@ -131,9 +136,7 @@ class Forward:
         if own and given is not None and given.is_floating_point() and not given.requires_grad and given.numel():
             self._note_input(module, name, given, convolutional)
 
-    def _note_module(
-        self, module: torch.nn.Module, name: str, out: Tensor, given: Tensor | None, root: bool
-    ) -> None:
+    def _note_module(self, module: torch.nn.Module, name: str, out: Tensor, given: Tensor | None, root: bool) -> None:
         if name in self.seen:
             return
         self.seen.add(name)
@@ -187,7 +190,7 @@ class Forward:
         """One activation function was applied: its dead and its saturated units."""
         before = self.origin(given)
         layer = before.layer or self.current_module()
-        one_unit = operation in {"softmax", "log_softmax"} and out.dim() > 0 and out.shape[-1] == 1
+        one_unit = "softmax" in operation and out.dim() > 0 and out.shape[-1] == 1
         self.mark(out, Origin(operation, layer, before.convolutional, before.is_output, one_unit))
         if operation not in {"relu", "sigmoid", "tanh"} or not out.requires_grad or not out.numel() or wrapped(out):
             return

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from gradscope_torch import measure
-from gradscope_torch.forward import Forward, Note, wrapped
-from gradscope_torch.source import users_line
+from gradscope.frames import users_line
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from gradscope_torch import measure
+from gradscope_torch.forward import Forward, Note, wrapped
 
 ACTIVATIONS = {
     "relu": "relu",
@@ -31,13 +32,45 @@ ACTIVATIONS = {
     "clip": "clamp",
 }
 VIEWS = frozenset(
-    "squeeze unsqueeze view reshape flatten __getitem__ contiguous float double to transpose permute dropout "
-    "narrow select clone type unflatten movedim squeeze_".split()
+    [
+        "squeeze",
+        "unsqueeze",
+        "view",
+        "reshape",
+        "flatten",
+        "__getitem__",
+        "contiguous",
+        "float",
+        "double",
+        "to",
+        "transpose",
+        "permute",
+        "dropout",
+        "narrow",
+        "select",
+        "clone",
+        "type",
+        "unflatten",
+        "movedim",
+        "squeeze_",
+    ]
 )
 DIFFERENCES = frozenset({"sub", "__sub__", "rsub", "__rsub__", "subtract"})
 LOSSES = frozenset(
-    "cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss smooth_l1_loss "
-    "huber_loss kl_div poisson_nll_loss soft_margin_loss multilabel_soft_margin_loss".split()
+    [
+        "cross_entropy",
+        "nll_loss",
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "mse_loss",
+        "l1_loss",
+        "smooth_l1_loss",
+        "huber_loss",
+        "kl_div",
+        "poisson_nll_loss",
+        "soft_margin_loss",
+        "multilabel_soft_margin_loss",
+    ]
 )
 CLASS_LOSSES = frozenset({"cross_entropy", "nll_loss"})
 LOGARITHMS = frozenset({"log", "log_", "log2", "log10"})
@@ -78,7 +111,8 @@ def observe(mode: FunctionMode, name: str, args: Any, kwargs: Any, result: Any) 
                 forward.mark(result, before)
     elif name in ACTIVATIONS:
         if isinstance(given, Tensor) and isinstance(result, Tensor):
-            forward.note_activation(ACTIVATIONS[name], given, result)
+            over_batch = "softmax" in name and runs_over_batch(args, kwargs, given)
+            forward.note_activation(ACTIVATIONS[name] + (" over the batch" if over_batch else ""), given, result)
     elif name in LOSSES:
         target = args[1] if len(args) > 1 else kwargs.get("target")
         if isinstance(given, Tensor) and isinstance(target, Tensor) and isinstance(result, Tensor):
@@ -88,6 +122,7 @@ def observe(mode: FunctionMode, name: str, args: Any, kwargs: Any, result: Any) 
             note_logarithm(forward, given)
     elif len(args) > 1:
         note_difference(forward, args[0], args[1], result)
+        note_complement(forward, args, result)
 
 
 def note_loss(
@@ -102,6 +137,7 @@ def note_loss(
         "function": name,
         "prediction_shape": tuple(prediction.shape),
         "target_shape": tuple(target.shape),
+        "target_carries_gradient": target.requires_grad,
         "operation": origin.operation,
         "one_unit_softmax": origin.unit,
         "layer": origin.layer,
@@ -120,7 +156,11 @@ def prediction_and_target(
     p = prediction.detach()
     device = p.device
     values = dict(
-        zip(("prediction_mean", "prediction_deviation", "prediction_min", "prediction_max"), measure.spread(p), strict=True)
+        zip(
+            ("prediction_mean", "prediction_deviation", "prediction_min", "prediction_max"),
+            measure.spread(p),
+            strict=True,
+        )
     )
     values["batch_size"] = torch.tensor(float(p.shape[0] if p.dim() else 1), device=device)
     if traits["classes"]:
@@ -163,6 +203,23 @@ def probability_margin(p: Tensor, dimension: int) -> Tensor:
     v = p.double()
     outside = (v.min() < 0) | (v.max() > 1 + 1e-6)
     return torch.where(outside, float("inf"), (v.sum(dimension) - 1).abs().max())
+
+
+def runs_over_batch(args: Any, kwargs: Any, given: Tensor) -> bool:
+    """Whether a softmax normalizes over the first of several dimensions, of a batch of more than one."""
+    dimension = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    return dimension in {0, -given.dim()} and given.dim() == 2 and given.shape[0] > 1
+
+
+def note_complement(forward: Forward, args: Any, result: Any) -> None:
+    """1 - p of a probability is one too."""
+    given = next((a for a in args if isinstance(a, Tensor)), None)
+    if (
+        isinstance(result, Tensor)
+        and forward.origin(given).operation == "sigmoid"
+        and 1 in [a for a in args if isinstance(a, int | float)]
+    ):
+        forward.mark(result, forward.origin(given))
 
 
 def note_difference(forward: Forward, left: Any, right: Any, result: Any) -> None:

@@ -8,7 +8,9 @@ from types import FrameType
 from typing import Any
 
 import torch
-from gradscope_torch.source import Sources, is_users
+from gradscope.frames import is_users
+
+from gradscope_torch.source import Sources
 
 
 class Names:
@@ -88,6 +90,10 @@ class Names:
                 if id(parameter) not in seen:
                     seen.add(id(parameter))
                     yield parameter
+
+    def in_library(self, module: torch.nn.Module) -> bool:
+        """Whether a library built the module as a part of a model of its own."""
+        return self.sources.in_library(module)
 
     def source(self, module: torch.nn.Module) -> str | None:
         """file:line of the code that created the module."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from gradscope.history import MISSING, RUN, UNOBSERVED, History, Subject
+from torch import Tensor
+
 from gradscope_torch import measure
 from gradscope_torch.forward import Note
 from gradscope_torch.names import Names
-from torch import Tensor
-
-from gradscope.history import MISSING, RUN, UNOBSERVED, History, Subject
 
 SNAPSHOT_LIMIT = 512 * 2**20
 """Bytes of weights that are copied to measure an update; parameters beyond it are not measured."""
@@ -87,7 +87,7 @@ class Objective:
                 "size": p.numel(),
                 "matrix": p.dim() > 1,
                 "module_type": type(owner).__name__ if owner is not None else "",
-                "users": owner is not None and not type(owner).__module__.startswith(("torch.", "transformers.")),
+                "library": owner is not None and self.names.in_library(owner),
                 "training": owner.training if owner is not None else True,
                 "reachable": owner is not None or not self.names.roots,
             }
@@ -177,7 +177,9 @@ class Objective:
             moving = [at for at, value in zip(present, values, strict=True) if value > 0]
             if moving:
                 self._probe = (self.parameters[min(moving, key=lambda at: self.parameters[at].numel())], None, 0)
-        self.history["gradient"].record(step, {"gradient_norm": np.clip(row, None, 3e38) if np.isfinite(row).all() else row})
+        self.history["gradient"].record(
+            step, {"gradient_norm": np.clip(row, None, 3e38) if np.isfinite(row).all() else row}
+        )
 
     def flush(self) -> None:
         """Fetches the rows that wait on an accelerator, in one transfer each."""
@@ -187,12 +189,16 @@ class Objective:
 
     def after_step(self, full: bool, direction: bool, notes: list[Note], classes: list[tuple[str, Tensor]]) -> None:
         """Writes the rest of the step: loss, rate, and on full steps updates, gradients in detail, and notes."""
-        learning_rate = max(float(g["lr"]) for g in self.optimizer.param_groups if "lr" in g) if any(
-            "lr" in g for g in self.optimizer.param_groups
-        ) else math.nan
+        learning_rate = (
+            max(float(g["lr"]) for g in self.optimizer.param_groups if "lr" in g)
+            if any("lr" in g for g in self.optimizer.param_groups)
+            else math.nan
+        )
         between = self.between
+        loss, nonfinite = loss_of(between)
         values = {
-            "loss": loss_of(between),
+            "loss": loss,
+            "loss_nonfinite": nonfinite,
             "learning_rate": learning_rate,
             "skipped": float(self.skipped),
             "carried_over": float(not self.cleared) if self.step and between.passes and self._probe else math.nan,
@@ -250,7 +256,9 @@ class Objective:
         )
 
     def _cosine(self) -> float:
-        gradients = [p.grad for p, mine in zip(self.parameters, self.optimized, strict=True) if mine and p.grad is not None]
+        gradients = [
+            p.grad for p, mine in zip(self.parameters, self.optimized, strict=True) if mine and p.grad is not None
+        ]
         if not gradients:
             self._direction = None
             return math.nan
@@ -270,9 +278,7 @@ class Objective:
             at += len(note.quantities)
             table = self.history[note.table]
             column = table.index(note.subject)
-            if column is None:
-                table.add(Subject(note.subject, note.module, note.type, note.source, note.traits))
-            elif note.traits.get("operation") and not table.subjects[column].traits.get("operation"):
+            if column is None or (note.traits.get("operation") and not table.subjects[column].traits.get("operation")):
                 table.add(Subject(note.subject, note.module, note.type, note.source, note.traits))
             table.record(self.step, {q: {note.subject: v} for q, v in zip(note.quantities, values, strict=True)})
             if note.table in {"loss", "input"} and "batch_size" in note.quantities:
@@ -281,9 +287,17 @@ class Objective:
             self.history.count_classes(site, counts.cpu().numpy())
 
 
-def loss_of(between: Between) -> float:
-    """The mean of the losses of the backward passes of a step, unscaled; NaN when none was seen."""
-    if not between.losses:
-        return math.nan
-    values = [float(loss) / (float(scale) if scale is not None else 1.0) for loss, scale in between.losses]
-    return sum(values) / len(values)
+def loss_of(between: Between) -> tuple[float, float]:
+    """(mean of the losses of the backward passes of a step, unscaled; 1 when one of them is NaN or Inf, else 0).
+
+    Both are NaN when no loss was seen, or when its scale had fallen to zero.
+    """
+    values = []
+    for loss, scale in between.losses:
+        value, factor = float(loss), 1.0 if scale is None else float(scale)
+        if factor == 0 and value == 0:
+            continue
+        values.append(value / factor if factor else value)
+    if not values:
+        return math.nan, math.nan
+    return sum(values) / len(values), float(not all(math.isfinite(v) for v in values))

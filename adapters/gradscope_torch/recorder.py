@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from gradscope.scope import Scope
+from torch import Tensor
+from torch.overrides import _len_torch_function_stack
+
 from gradscope_torch import patches
 from gradscope_torch.forward import Forward, Note, guarded
 from gradscope_torch.functions import FunctionMode, observe
 from gradscope_torch.names import Names
 from gradscope_torch.objective import Objective
-from torch import Tensor
-from torch.overrides import _len_torch_function_stack
-
-from gradscope.scope import Scope
 
 Schedule = Callable[[int], bool]
 
@@ -205,9 +205,9 @@ class Recorder:
         if note.table == "loss" or len(self.order) < 2:
             return True
         for other in self.order:
-            if other is not objective and note.module in {s.module for s, mine in zip(
-                other.history["gradient"].subjects, other.optimized, strict=False
-            ) if mine}:
+            if other is not objective and note.module in {
+                s.module for s, mine in zip(other.history["gradient"].subjects, other.optimized, strict=False) if mine
+            }:
                 return False
         return True
 

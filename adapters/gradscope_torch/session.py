@@ -7,13 +7,13 @@ import sys
 from typing import Any
 
 import torch
-from gradscope_torch.names import Names
-from gradscope_torch.recorder import Recorder, every_step
-from gradscope_torch.source import Sources
+from gradscope.scope import Scope
 from torch.nn.modules import module as torch_module
 from torch.optim import optimizer as torch_optimizer
 
-from gradscope.scope import Scope
+from gradscope_torch.names import Names
+from gradscope_torch.recorder import Recorder, every_step
+from gradscope_torch.source import Sources
 
 
 class Session:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-import sysconfig
 import weakref
 from functools import cache
 from pathlib import Path
@@ -17,40 +16,26 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from gradscope.frames import is_library, is_users
 from torch.nn.modules import module as torch_module
 
 if TYPE_CHECKING:
     from gradscope_torch.names import Names
 
-LIBRARIES = tuple(
-    {sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], str(Path(inspect.__file__).parent)}
-    | {str(Path(m.__file__ or "").parent) for n, m in list(sys.modules.items()) if n in {"torch", "gradscope"}}
-    | {str(Path(__file__).parent), str(Path(sys.modules["gradscope"].__file__ or "").parents[1] / "cli")}
-)
+TORCH = str(Path(torch.__path__[0]))
 
 
-@cache
-def is_users(filename: str) -> bool:
-    """Whether a file is the user's own: not of a library, not of gradscope, not generated."""
-    if filename.startswith("<"):
-        return False
-    return not filename.startswith(LIBRARIES) and "site-packages" not in filename
-
-
-def users_line(frame: FrameType | None) -> str | None:
-    """file:line of the innermost frame that is the user's own."""
+def created_at(module: torch.nn.Module, frame: FrameType | None) -> tuple[str, bool] | None:
+    """(file:line of the innermost user's frame that is no method of the module itself, whether a library's code stood
+    in between: then the module is a part of that library's model)."""
+    library = False
     while frame is not None:
-        if is_users(frame.f_code.co_filename):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back
-    return None
-
-
-def created_at(module: torch.nn.Module, frame: FrameType | None) -> str | None:
-    """file:line of the innermost user's frame that is not a method of the module under construction."""
-    while frame is not None:
-        if is_users(frame.f_code.co_filename) and frame.f_locals.get("self") is not module:
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        file = frame.f_code.co_filename
+        if is_users(file):
+            if frame.f_locals.get("self") is not module:
+                return f"{file}:{frame.f_lineno}", library
+        elif is_library(file) and not file.startswith(TORCH) and frame.f_locals.get("self") is not module:
+            library = True
         frame = frame.f_back
     return None
 
@@ -60,7 +45,12 @@ class Sources:
 
     def __init__(self) -> None:
         self._lines: weakref.WeakKeyDictionary[torch.nn.Module, str] = weakref.WeakKeyDictionary()
+        self._library: weakref.WeakKeyDictionary[torch.nn.Module, bool] = weakref.WeakKeyDictionary()
         self._handles: list[Any] = []
+
+    def in_library(self, module: torch.nn.Module) -> bool:
+        """Whether a library built the module as a part of a model of its own."""
+        return self._library.get(module, False)
 
     def install(self) -> None:
         """From now on every module that is built is noted."""
@@ -86,9 +76,9 @@ class Sources:
 
     def _note(self, module: torch.nn.Module) -> None:
         if module not in self._lines:
-            line = created_at(module, sys._getframe(2))
-            if line:
-                self._lines[module] = line
+            found = created_at(module, sys._getframe(2))
+            if found:
+                self._lines[module], self._library[module] = found
 
     def of(self, module: torch.nn.Module) -> str | None:
         """The line that was seen, if it was."""

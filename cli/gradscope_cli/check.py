@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 from gradscope.check import check_cold, check_script, parse_target
 from gradscope.diagnosis import check_settings
 from gradscope.gate import COULD_NOT, exit_code
 from gradscope.plugins import plugins
 from gradscope.settings import FAIL_ON, Settings, find_pyproject, load_settings, parse_override
+
 from gradscope_cli.doors import clear_errors
 
 

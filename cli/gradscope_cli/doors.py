@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import click
-
 from gradscope.errors import GradscopeError
 
 

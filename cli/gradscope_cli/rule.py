@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import click
-
 from gradscope.plugins import plugins
+
 from gradscope_cli.doors import clear_errors
 
 

@@ -81,7 +81,9 @@ def watched_line(report: Report) -> str:
     seen = f"{watched.get('steps', 0)} steps, {parameters} parameters"
     seen += f", {len(objectives)} optimizer{'s' if len(objectives) != 1 else ''}"
     if report.cannot and report.status != HEALTHY:
-        return f"{report.status}: {report.cannot}" if not report.verdicts else f"{report.status} ({seen}); {report.cannot}"
+        return (
+            f"{report.status}: {report.cannot}" if not report.verdicts else f"{report.status} ({seen}); {report.cannot}"
+        )
     count = len(report.verdicts)
     found = "" if not count else f", {count} verdict{'s' if count != 1 else ''}"
     return f"{report.status} ({seen}{found})"

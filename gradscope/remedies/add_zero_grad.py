@@ -1,0 +1,19 @@
+"""add-zero-grad."""
+
+from __future__ import annotations
+
+from gradscope.history import History
+from gradscope.remedy import remedy
+from gradscope.verdict import Remedy, Verdict
+
+
+@remedy("stale-gradient", rank=10)
+def add_zero_grad(_verdict: Verdict, _history: History) -> Remedy | None:
+    """Clear the gradients once per step."""
+    return Remedy(
+        "add-zero-grad",
+        "call optimizer.zero_grad() before each backward()",
+        "gradients of earlier steps are added to those of this one until they are cleared",
+        {"torch": "optimizer.zero_grad()\nloss.backward()\noptimizer.step()"},
+        "torch.optim.Optimizer.zero_grad",
+    )

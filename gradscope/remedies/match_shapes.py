@@ -1,0 +1,21 @@
+"""match-shapes."""
+
+from __future__ import annotations
+
+from gradscope.history import History
+from gradscope.remedy import remedy
+from gradscope.verdict import Remedy, Verdict
+
+
+@remedy("broadcast-loss", rank=10)
+def match_shapes(verdict: Verdict, _history: History) -> Remedy | None:
+    """Prediction and target of one shape."""
+    shapes = next((e.detail for e in verdict.evidence if e.detail), "the shapes")
+    reason = f"{shapes} broadcast, so every prediction meets every target"
+    return Remedy(
+        "match-shapes",
+        "give prediction and target the same shape",
+        reason,
+        {"torch": "loss = criterion(output, target.view_as(output))  # or output.squeeze(1)"},
+        "NumPy broadcasting rules",
+    )

@@ -1,0 +1,21 @@
+"""orthogonal-initialization."""
+
+from __future__ import annotations
+
+from gradscope.history import History
+from gradscope.remedy import remedy
+from gradscope.verdict import Remedy, Verdict
+
+
+@remedy("exploding-gradient", "poor-initialization", rank=25)
+def orthogonal_initialization(_verdict: Verdict, _history: History) -> Remedy | None:
+    """An orthogonal recurrent matrix of gain one."""
+    return Remedy(
+        "orthogonal-initialization",
+        "initialize recurrent matrices as orthogonal or identity, at gain 1",
+        "a gain g acts once per time step: after 60 steps it is g ** 60",
+        {
+            "torch": 'for name, p in model.named_parameters():\n    if "weight_hh" in name:\n        nn.init.orthogonal_(p, gain=1.0)  # nn.init.eye_(p) for a ReLU RNN'
+        },
+        "Le et al. (2015) arXiv:1504.00941; Saxe et al. (2014) arXiv:1312.6120",
+    )

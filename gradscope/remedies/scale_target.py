@@ -1,0 +1,30 @@
+"""scale-target."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradscope.history import History
+from gradscope.remedy import remedy
+from gradscope.trend import fit_of
+from gradscope.verdict import Remedy, Verdict
+
+
+@remedy("unscaled-target", rank=10)
+def scale_target(_verdict: Verdict, history: History) -> Remedy | None:
+    """Targets to mean 0 and deviation 1 for training."""
+    fit = fit_of(history)
+    if fit is None:
+        return None
+    table = history["loss"]
+    mean, deviation = (float(np.nanmedian(table.series(q, fit.site.name))) for q in ("target_mean", "target_deviation"))
+    reason = f"the targets have mean {mean:.3g} and deviation {deviation:.3g}; a fresh output is of size one or less"
+    return Remedy(
+        "scale-target",
+        "standardize the targets for training, and undo it for predictions",
+        reason,
+        {
+            "torch": "mean, std = y_train.mean(), y_train.std()\nloss = criterion(model(x), (y - mean) / std)  # prediction: model(x) * std + mean"
+        },
+        "LeCun et al. (1998) Efficient backprop",
+    )

@@ -1,0 +1,19 @@
+"""shuffle-data."""
+
+from __future__ import annotations
+
+from gradscope.history import History
+from gradscope.remedy import remedy
+from gradscope.verdict import Remedy, Verdict
+
+
+@remedy("oscillating-loss", rank=10)
+def shuffle_data(_verdict: Verdict, _history: History) -> Remedy | None:
+    """Batches drawn at random."""
+    return Remedy(
+        "shuffle-data",
+        "shuffle the training data",
+        "each stretch of batches holds one kind of target and undoes what the last one taught",
+        {"torch": "loader = DataLoader(dataset, batch_size=..., shuffle=True)"},
+        "Bengio (2012) arXiv:1206.5533, section 2.1",
+    )

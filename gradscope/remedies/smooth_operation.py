@@ -1,0 +1,19 @@
+"""smooth-operation."""
+
+from __future__ import annotations
+
+from gradscope.history import History
+from gradscope.remedy import remedy
+from gradscope.verdict import Remedy, Verdict
+
+
+@remedy("zero-gradient", rank=10)
+def smooth_operation(_verdict: Verdict, _history: History) -> Remedy | None:
+    """An operation that has a slope."""
+    return Remedy(
+        "smooth-operation",
+        "replace the operation without slope (round, sign, argmax, comparison) on the way to the loss",
+        "its derivative is zero everywhere, so no gradient passes",
+        {"torch": "y = soft + (hard - soft).detach()  # straight-through: hard values, the gradient of the soft ones"},
+        "Bengio et al. (2013) arXiv:1308.3432",
+    )

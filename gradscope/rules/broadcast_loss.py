@@ -1,0 +1,46 @@
+"""GS604 broadcast-loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.history import History
+from gradscope.rule import rule
+from gradscope.trend import learns
+from gradscope.verdict import Evidence, Role
+
+
+@rule("GS604", explains=("stalled-loss", "collapsed-output", "noisy-gradient", "slow-convergence"))
+def broadcast_loss(history: History, *, share: float = 0.5) -> Iterator[Evidence]:
+    """Prediction and target shapes broadcast against each other.
+
+    What it does: compares the shapes that enter a loss, or a difference written by hand. [N, 1] against [N] gives [N, N].
+
+    Why is this bad: every prediction is compared with every target; the optimum is the mean of the targets.
+
+    Thresholds: share of the calls whose result is larger than both of its arguments; it is never intended.
+
+    Not flagged: one target against several predictions (quantiles), whose result is as large as the prediction.
+    """
+    table = history["loss"]
+    for i, s in enumerate(table.subjects):
+        flags = table.column("broadcast")[:, i]
+        seen = flags[np.isfinite(flags)]
+        if len(seen) and float(seen.mean()) >= share:
+            most = float(np.nanmedian(table.column("loss_elements")[:, i]))
+            largest = float(np.nanmedian(table.column("prediction_elements")[:, i]))
+            role = Role.CAUSE if learns(history) else Role.HARM
+            shapes = f"prediction {list(s.traits['prediction_shape'])}, target {list(s.traits['target_shape'])}"
+            yield Evidence(
+                "elements of the loss",
+                most,
+                ">",
+                largest,
+                int(table.steps[0]),
+                module=s.module,
+                source=s.source,
+                role=role,
+                detail=shapes,
+            )

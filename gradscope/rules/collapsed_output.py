@@ -1,0 +1,74 @@
+"""GS403 collapsed-output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.history import History
+from gradscope.rule import NotJudged, rule
+from gradscope.trend import Fit, fit_of, learns, sound_rows
+from gradscope.verdict import Evidence, Role
+
+
+@rule("GS403", explains=("stalled-loss",))
+def collapsed_output(
+    history: History, *, share: float = 1e-3, fall: float = 0.02, fewest: int = 20
+) -> Iterator[Evidence]:
+    """The model gives the same output for every input.
+
+    What it does: the variance of the model's output over a batch, relative to its mean square, at the end of the run and at
+    the beginning.
+
+    Why is this bad: whatever the loss says, the output holds no information about the input. Losses that only attract
+    (two views of an image, a student and its teacher) are minimal for a constant.
+
+    Thresholds: share, the relative variance that counts as none; fall, what is left of the opening's. Where targets are
+    known, the prediction must also explain nothing of them.
+
+    Not flagged: outputs that start constant (zero-initialized heads) and open up, batches of one, targets that hardly vary.
+
+    References: Jing et al. (2022) Understanding dimensional collapse, arXiv:2110.09348.
+    """
+    table = history["module"]
+    rows = sound_rows(history, table)
+    if rows.sum() < fewest:
+        raise NotJudged(f"fewer than {fewest} steps")
+    fit, progress = fit_of(history), learns(history)
+    if fit is not None and fit.closing < 0.9:
+        return
+    if fit is None and history["loss"].subjects and progress is False:
+        pass
+    for i, s in enumerate(table.subjects):
+        if not s.traits.get("root"):
+            continue
+        known = table.column("batch_variation")[rows, i]
+        known = known[np.isfinite(known)]
+        if len(known) < fewest:
+            continue
+        opening, closing = (
+            float(known[: max(3, len(known) // 10)].max()),
+            float(known[-max(3, len(known) // 4) :].max()),
+        )
+        poor = fit is not None and fit.closing >= 0.9
+        spread = fit is None or _varies(history, fit)
+        if closing <= share and spread and (closing <= fall * opening or poor):
+            role = Role.HARM if fit is not None or progress is not None else Role.CAUSE
+            yield Evidence(
+                "variance of the output over a batch / mean square",
+                closing,
+                "<=",
+                share,
+                int(table.steps[rows][0]),
+                module=s.module,
+                role=role,
+            )
+
+
+def _varies(history: History, fit: Fit) -> bool:
+    """Whether targets vary by more than a thousandth of their size, so that a constant output is not their due."""
+    means = history["loss"].series("target_mean", fit.site.name)
+    if not np.isfinite(means).any():
+        return True
+    return bool(fit.baseline > 1e-3 * float(np.nanmean(means**2)))

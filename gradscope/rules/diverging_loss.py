@@ -1,0 +1,88 @@
+"""GS301 diverging-loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.history import History
+from gradscope.rule import NotJudged, rule
+from gradscope.trend import fit_of, loss_trend, sound, total_gradient
+from gradscope.verdict import Evidence, Role
+
+
+@rule(
+    "GS301",
+    explains=(
+        "non-finite-loss",
+        "non-finite-gradient",
+        "non-finite-parameter",
+        "oversized-update",
+        "exploding-gradient",
+        "stalled-loss",
+        "gradient-spike",
+        "dead-units",
+        "saturated-units",
+        "oscillating-loss",
+    ),
+)
+def diverging_loss(
+    history: History, *, rise: float = 1.5, fall: float = 10.0, sudden: float = 10.0
+) -> Iterator[Evidence]:
+    """The loss grows, or falls without bound below what it can mean.
+
+    What it does: compares closing and opening of the loss, and of the error of the prediction where that is known.
+
+    Why is this bad: the optimizer follows the wrong direction: a sign, a missing square, ascent instead of descent, or
+    steps that are far too long.
+
+    Thresholds: rise, closing over opening of a loss that rises beyond its noise; fall, how many times its opening size a
+    negative loss must have reached while its error grew or its gradient did not shrink; sudden, growth of a run too short
+    for a trend.
+
+    Not flagged: likelihoods that pass below zero and level off, losses of objectives that compete, moving targets (as in
+    Q-learning) whose error stays near that of a constant.
+    """
+    if history.facts.get("competing"):
+        raise NotJudged("several optimizers have losses of their own: a rising loss may be as intended")
+    trend, fit = loss_trend(history), fit_of(history)
+    start = int(history["step"].steps[0]) if len(history["step"]) else 0
+    if trend is None:
+        values = sound(history, history.run("loss"))
+        values = values[np.isfinite(values)]
+        if (
+            len(values) >= 3
+            and values[0] > 0
+            and values[-1] > sudden * values[0]
+            and (np.diff(values) > 0).mean() >= 0.75
+        ):
+            yield Evidence("loss / first loss", float(values[-1] / values[0]), ">", sudden, start, role=Role.HARM)
+        return
+    worse = fit is not None and fit.closing > rise * max(fit.opening, 1.0)
+    if trend.rising and trend.first > 0 and trend.last > rise * trend.first and (worse or fit is None):
+        yield Evidence("loss at the end / at the beginning", trend.last / trend.first, ">", rise, start, role=Role.HARM)
+    elif trend.last < 0 and trend.falling and abs(trend.last) > fall * max(abs(trend.first), trend.noise * 0.1):
+        total = total_gradient(history)
+        quarter = max(1, len(total) // 4)
+        growing = float(np.median(total[-quarter:])) >= float(np.median(total[:quarter]))
+        far = fit is not None and fit.closing > fall * max(fit.opening, 1.0)
+        if far or (fit is None and growing):
+            yield Evidence(
+                "|loss| at the end / at the beginning, below zero",
+                abs(trend.last / trend.first),
+                ">",
+                fall,
+                start,
+                role=Role.HARM,
+            )
+            if far and fit is not None:
+                yield Evidence(
+                    "error / that of a constant prediction",
+                    fit.closing,
+                    ">",
+                    fall,
+                    start,
+                    module=fit.site.module,
+                    role=Role.HARM,
+                )

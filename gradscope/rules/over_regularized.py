@@ -1,0 +1,63 @@
+"""GS204 over-regularized."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.history import History
+from gradscope.rule import NotJudged, rule
+from gradscope.trend import fit_of, learns, matrices, sound_rows, total_gradient
+from gradscope.verdict import Evidence, Role
+
+
+@rule("GS204", explains=("collapsed-output", "stalled-loss", "vanishing-gradient", "dead-units", "undersized-update"))
+def over_regularized(
+    history: History, *, shrink: float = 0.6, outweigh: float = 1.0, fewest: int = 20
+) -> Iterator[Evidence]:
+    """The penalty outweighs the data: weights shrink and the fit stays poor.
+
+    What it does: the norm of all weight matrices at the end over that at the beginning, and the optimizer's weight decay
+    times the weights over the gradient of the loss.
+
+    Why is this bad: the optimum of such a sum is near zero weights, that is, a constant prediction.
+
+    Thresholds: shrink, what is left of the norm; outweigh, penalty over gradient; fewest, steps seen. Reported when the
+    prediction is no better than a constant.
+
+    Not flagged: decay that shrinks weights of a run that learns.
+
+    References: Krogh & Hertz (1991) A simple weight decay can improve generalization.
+    """
+    fit = fit_of(history)
+    if fit is None:
+        raise NotJudged("no prediction and target were seen at a loss")
+    if fit.closing < 0.9 or learns(history):
+        return
+    table = history["parameter"]
+    columns = matrices(table)
+    rows = sound_rows(history, table)
+    if not columns.any() or rows.sum() < fewest:
+        return
+    total = np.sqrt(np.nansum(np.square(table.column("parameter_norm")[rows][:, columns].astype("f8")), axis=1))
+    decay = float(history.facts.get("settings", {}).get("weight_decay", 0.0))
+    gradient = total_gradient(history)[sound_rows(history, history["gradient"])]
+    left = float(total[-1] / total[0]) if total[0] > 0 else 1.0
+    pull = decay * float(np.median(total)) / max(float(np.median(gradient)), 1e-30) if len(gradient) else 0.0
+    s = table.subjects[int(np.flatnonzero(columns)[0])]
+    if left < shrink and (decay == 0 or pull > outweigh):
+        step = int(table.steps[0])
+        yield Evidence(
+            "weight norm at the end / at the beginning", left, "<", shrink, step, s.name, s.module, role=Role.HARM
+        )
+        if decay:
+            yield Evidence(
+                "weight decay x weights / gradient",
+                pull,
+                ">",
+                outweigh,
+                step,
+                role=Role.HARM,
+                detail=f"weight_decay {decay:g}",
+            )

@@ -1,0 +1,79 @@
+"""GS201 oversized-update."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.history import History
+from gradscope.rule import NotJudged, rule
+from gradscope.trend import learns, matrices, update_ratios
+from gradscope.verdict import Evidence, Role
+
+
+@rule(
+    "GS201",
+    explains=(
+        "dead-units",
+        "saturated-units",
+        "diverging-loss",
+        "oscillating-loss",
+        "non-finite-loss",
+        "non-finite-gradient",
+        "non-finite-parameter",
+        "stalled-loss",
+        "collapsed-output",
+        "exploding-gradient",
+        "gradient-spike",
+        "zero-gradient",
+        "vanishing-gradient",
+    ),
+)
+def oversized_update(
+    history: History, *, limit: float = 0.3, steps: int = 1, typical: float = 0.1
+) -> Iterator[Evidence]:
+    """Updates are so large that they replace the weights instead of adjusting them: the learning rate is too high.
+
+    What it does: update norm / parameter norm for every weight matrix, its median over the matrices in each step.
+
+    Why is this bad: a step that is as long as the weights are leaves the region in which its gradient meant anything.
+
+    Thresholds: limit for a single step, typical for the median of the first tenth of the run. Sound training lies between
+    1e-4 and 1e-2 (Karpathy's rule of thumb is 1e-3); healthy runs measured here peak at 0.2 in their first steps.
+    SageMaker Debugger alarms at 10, TheDeepChecker at 0.1. Reported when the loss does not fall.
+
+    Not flagged: parameters that start at zero, runs that learn.
+
+    References: Ben Braiek & Khomh (2022) TheDeepChecker, doi:10.1145/3529318.
+    """
+    progress = learns(history)
+    if progress or progress is None:
+        return
+    table = history["parameter"]
+    columns = matrices(table)
+    ratios = update_ratios(history)
+    if not columns.any() or not len(ratios):
+        raise NotJudged("no update of a weight matrix was measured")
+    median = np.nanmedian(ratios[:, columns], axis=1)
+    opening = float(np.nanmedian(median[: max(3, len(median) // 10)]))
+    peak = np.nan_to_num(median, nan=0.0, posinf=1e30)
+    if (peak > limit).sum() < steps and not opening > typical:
+        return
+    row = int(np.argmax(peak > limit)) if (peak > limit).any() else 0
+    names = np.flatnonzero(columns)
+    for i in names[np.argsort(-np.nan_to_num(ratios[row, columns]))][:4]:
+        s = table.subjects[i]
+        value = float(ratios[row, i])
+        bound = limit if value > limit else typical
+        if value > bound:
+            yield Evidence(
+                "update norm / parameter norm",
+                value,
+                ">",
+                bound,
+                int(table.steps[row]),
+                s.name,
+                s.module,
+                role=Role.HARM,
+            )

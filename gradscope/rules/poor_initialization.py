@@ -1,0 +1,110 @@
+"""GS111 poor-initialization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.history import History, Subject
+from gradscope.rule import NotJudged, rule
+from gradscope.trend import layers, learns, output_layers
+from gradscope.verdict import Evidence, Role
+
+
+@rule(
+    "GS111",
+    explains=(
+        "zero-gradient",
+        "dead-units",
+        "vanishing-gradient",
+        "exploding-gradient",
+        "stalled-loss",
+        "collapsed-output",
+        "saturated-units",
+        "oversized-update",
+        "diverging-loss",
+        "non-finite-loss",
+        "unchanged-parameter",
+        "slow-convergence",
+        "undersized-update",
+    ),
+)
+def poor_initialization(
+    history: History,
+    *,
+    low: float = 0.02,
+    high: float = 5.0,
+    constant: float = 1e-7,
+    tiny: float = 0.05,
+    depth: int = 2,
+) -> Iterator[Evidence]:
+    """Weights start constant, or at a scale that kills or blows up the signal.
+
+    What it does: looks at the first step only. Is a hidden weight matrix constant? Per layer, by which factor does the
+    signal change (RMS of output / RMS of input)? Are weights far smaller than their fan-in asks for?
+
+    Why is this bad: constant weights keep all units of a layer equal for ever; a gain far from one is raised to the power
+    of the depth.
+
+    Thresholds: low and high, the geometric mean over layers of the gain per layer; PyTorch's own default gives 0.4 to 0.6
+    per linear layer, He and Glorot initialization 0.7 to 1.4. constant, deviation / magnitude of a matrix. tiny, a weight's
+    deviation times the root of its fan-in (PyTorch's default: 0.58). Reported when the loss does not fall.
+
+    Not flagged: zero-initialized last layers and residual branches of runs that learn.
+
+    References: Glorot & Bengio (2010); He et al. (2015) arXiv:1502.01852.
+    """
+    progress = learns(history)
+    cold = bool(history.facts.get("cold"))
+    if progress or (progress is None and not cold):
+        return
+    role = Role.CAUSE if cold else Role.HARM
+    table = history["parameter"]
+    if not len(table):
+        raise NotJudged("no parameter was measured at the first step")
+    outputs = output_layers(history)
+    ordered = [m for m, _ in layers(history)]
+    norm, deviation = table.column("parameter_norm")[0], table.column("parameter_deviation")[0]
+    for i, s in enumerate(table.subjects):
+        if not s.traits["matrix"] or not s.traits["optimized"] or s.module in outputs or s.traits["size"] < 4:
+            continue
+        size = norm[i] / np.sqrt(s.traits["size"])
+        if np.isfinite(size) and deviation[i] <= constant * max(size, constant):
+            yield Evidence(
+                "deviation of the initial weights", float(deviation[i]), "<=", constant, 0, s.name, s.module, role=role
+            )
+    modules = history["module"]
+    gains: list[tuple[float, str]] = []
+    for name in ordered:
+        at = modules.index(name)
+        if at is None or modules.subjects[at].type not in {"Linear", "Conv1d", "Conv2d", "Conv3d"}:
+            continue
+        out, given = modules.column("output_mean_square")[0, at], modules.column("input_mean_square")[0, at]
+        if given > 0 and out > 0 and np.isfinite(out):
+            gains.append((float(np.sqrt(out / given)), name))
+    if len(gains) >= depth:
+        mean = float(np.exp(np.mean(np.log([g for g, _ in gains]))))
+        if mean < low or mean > high:
+            extreme = (min if mean < low else max)(gains)
+            limit, relation = (low, "<") if mean < low else (high, ">")
+            yield Evidence(
+                "signal gain per layer at initialization", mean, relation, limit, 0, module=extreme[1], role=role
+            )
+            return
+    small = [s for i, s in enumerate(table.subjects) if _is_tiny(s, deviation[i], tiny) and s.module in ordered]
+    hidden = [s for s in table.subjects if s.traits["matrix"] and s.traits["optimized"] and s.module in ordered]
+    if len(small) >= depth and 2 * len(small) >= len(hidden):
+        for s in small:
+            value = float(deviation[table.index(s.name) or 0] * np.sqrt(_fan_in(s)))
+            yield Evidence("initial weight deviation x sqrt(fan-in)", value, "<", tiny, 0, s.name, s.module, role=role)
+
+
+def _fan_in(subject: Subject) -> float:
+    return float(np.prod(subject.traits["shape"][1:]))
+
+
+def _is_tiny(subject: Subject, deviation: float, tiny: float) -> bool:
+    if not subject.traits["matrix"] or not subject.traits["optimized"] or "Embedding" in subject.traits["module_type"]:
+        return False
+    return bool(0 < deviation * np.sqrt(_fan_in(subject)) < tiny)

@@ -1,0 +1,59 @@
+"""GS402 saturated-units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.history import History
+from gradscope.rule import rule
+from gradscope.trend import first_step, learns, output_layers, sound_rows
+from gradscope.verdict import Evidence, Role
+
+
+@rule(
+    "GS402",
+    explains=(
+        "vanishing-gradient",
+        "stalled-loss",
+        "collapsed-output",
+        "slow-convergence",
+        "zero-gradient",
+        "undersized-update",
+    ),
+)
+def saturated_units(history: History, *, share: float = 0.8, early: float = 0.9) -> Iterator[Evidence]:
+    """Hidden sigmoid or tanh units are stuck at their ends.
+
+    What it does: per activation, the share of values where the slope is under 2 % of its largest (|tanh| > 0.99, sigmoid
+    outside 0.005 to 0.995), at the end of the run.
+
+    Why is this bad: no gradient passes a saturated unit, so neither it nor what lies before it learns.
+
+    Thresholds: share of saturated values (published: 50 % beyond +-5, 85 %) when the loss does not fall; early when it
+    does, from the first steps on.
+
+    Not flagged: the output activation, which is confident when it has learnt; gates that are open or shut in a run that
+    learns.
+
+    References: Glorot & Bengio (2010); Rakitianskaia & Engelbrecht (2015) doi:10.1109/SSCI.2015.163.
+    """
+    table = history["module"]
+    rows = sound_rows(history, table)
+    values = table.column("saturated_fraction")[rows]
+    outputs = output_layers(history)
+    progress = learns(history)
+    for i, s in enumerate(table.subjects):
+        known = values[np.isfinite(values[:, i]), i]
+        if not len(known) or s.module in outputs or s.traits.get("units", 1) < 2:
+            continue
+        closing, opening = (
+            float(known[-max(1, len(known) // 4) :].mean()),
+            float(known[: max(1, len(known) // 10)].mean()),
+        )
+        stuck = closing >= share if progress is False else min(closing, opening) >= early
+        if stuck:
+            step = first_step(table, np.nan_to_num(table.column("saturated_fraction")[:, i]) >= share)
+            role = Role.HARM if progress is False else Role.CAUSE
+            yield Evidence("share of saturated values", closing, ">=", share, step, module=s.module, role=role)

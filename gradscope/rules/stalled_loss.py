@@ -1,0 +1,47 @@
+"""GS302 stalled-loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gradscope.history import History
+from gradscope.rule import NotJudged, rule
+from gradscope.trend import fit_of, loss_trend
+from gradscope.verdict import Evidence, Role
+
+
+@rule("GS302", explains=())
+def stalled_loss(history: History, *, close: float = 0.95, above: float = 1.5, fewest: int = 50) -> Iterator[Evidence]:
+    """The loss does not move: the prediction is no better than a constant.
+
+    What it does: divides the error of the last quarter of the run by that of the best constant prediction (the variance of
+    the targets, or the entropy of the classes).
+
+    Why is this bad: nothing of the input reaches the prediction: labels do not belong to inputs, the signal is cut, or the
+    optimizer does nothing.
+
+    Thresholds: close, the ratio from which on there is nothing but a constant; above, the ratio beyond which the loss must
+    stand still too (a run that starts far off and falls is slow, not stalled). Healthy runs measured here end their
+    observation under 0.9. fewest, steps seen.
+
+    Not flagged: losses without a prediction and a target that could be seen (not judged), objectives that compete.
+    """
+    if history.facts.get("competing"):
+        raise NotJudged("several optimizers have losses of their own: they measure no progress")
+    fit, trend = fit_of(history), loss_trend(history)
+    if fit is None or trend is None:
+        raise NotJudged("no prediction and target were seen at a loss, so there is no constant to compare with")
+    if history.steps < fewest:
+        raise NotJudged(f"fewer than {fewest} steps")
+    stuck = close <= fit.closing <= above or (fit.closing > above and not trend.falling)
+    if stuck and fit.closing >= 0.9 * min(fit.opening, 1.0):
+        yield Evidence(
+            "error / that of a constant prediction",
+            fit.closing,
+            ">=",
+            close,
+            None,
+            module=fit.site.module,
+            source=fit.site.source,
+            role=Role.HARM,
+        )

@@ -1,0 +1,75 @@
+"""GS013 unchanged-parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.history import History
+from gradscope.rule import NotJudged, rule
+from gradscope.trend import first_step, learns
+from gradscope.verdict import Evidence, Role
+
+
+@rule("GS013", explains=("stalled-loss", "slow-convergence"))
+def unchanged_parameter(history: History, *, fewest: int = 5, share: float = 0.5) -> Iterator[Evidence]:
+    """A parameter gets a gradient but never moves.
+
+    What it does: three cases. A trainable parameter of a module that trains is in no optimizer. The optimizer holds a
+    parameter whose value never changes. Gradients are computed but cleared before the step.
+
+    Why is this bad: that part keeps its initial values, and the rest has to work around it.
+
+    Thresholds: fewest, the steps that must have been seen; share, the share of steps whose gradients were cleared early.
+    An error when nothing learns, or when the optimizer itself leaves the parameter untouched.
+
+    Not flagged: frozen parameters (requires_grad false), modules in eval mode, parameters of another optimizer, networks
+    through which an input alone is optimized, steps that a loss scaler skipped.
+    """
+    table = history["gradient"]
+    if len(table) < fewest:
+        raise NotJudged(f"fewer than {fewest} steps")
+    norms = table.column("gradient_norm")
+    early = history.run("cleared_early")
+    if np.nanmean(early) > share:
+        step = first_step(history["step"], early == 1)
+        yield Evidence(
+            "share of steps whose gradients were cleared between backward and step",
+            float(np.nanmean(early)),
+            ">",
+            share,
+            step,
+            role=Role.HARM,
+        )
+        return
+    if not any(s.traits["optimized"] and s.traits["reachable"] for s in table.subjects):
+        return
+    outside = Role.CAUSE if learns(history) else Role.HARM
+    rows = history.run("skipped") != 1 if len(history["step"]) == len(table) else np.ones(len(table), bool)
+    parameters = history["parameter"]
+    moved = parameters.column("moved_fraction")
+    kept = np.isin(parameters.steps, table.steps[rows])
+    for i, s in enumerate(table.subjects):
+        nonzero = norms[rows, i] > 0
+        if nonzero.sum() < fewest or not s.traits["trainable"] or not s.traits["training"]:
+            continue
+        if not s.traits["optimized"]:
+            if not s.traits["elsewhere"] and nonzero.mean() >= share:
+                yield Evidence(
+                    "steps with a gradient, held by no optimizer",
+                    float(nonzero.sum()),
+                    ">=",
+                    fewest,
+                    int(table.steps[0]),
+                    s.name,
+                    s.module,
+                    role=outside,
+                )
+            continue
+        at = parameters.index(s.name)
+        changes = moved[kept, at] if at is not None else np.empty(0)
+        if np.isfinite(changes).sum() >= fewest and np.nanmax(changes) == 0:
+            yield Evidence(
+                "entries that ever changed", 0, "<", 1, int(table.steps[0]), s.name, s.module, role=Role.HARM
+            )

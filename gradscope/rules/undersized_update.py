@@ -1,0 +1,57 @@
+"""GS202 undersized-update."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.history import History
+from gradscope.rule import NotJudged, rule
+from gradscope.trend import learns, matrices, sound_rows, update_ratios
+from gradscope.verdict import Evidence, Role
+
+
+@rule("GS202", explains=("stalled-loss", "slow-convergence"))
+def undersized_update(history: History, *, limit: float = 5e-5) -> Iterator[Evidence]:
+    """The weights hardly move: the learning rate is too low.
+
+    What it does: the largest median (over weight matrices) of update norm / parameter norm in the whole run.
+
+    Why is this bad: at 1e-5 per step a weight needs a hundred thousand steps to change by its own size.
+
+    Thresholds: limit for the largest step of the run, so that warm-up, decay and convergence do not count. Healthy runs
+    measured here reach 1e-3 at least once; fine-tuning at learning rate 1e-5 reaches 5e-4. Published bounds: 1e-4
+    (TheDeepChecker), 1e-8 (SageMaker Debugger). Reported when the loss does not fall.
+
+    Not flagged: converged runs, schedules that start or end near zero, updates of exactly zero (see unchanged-parameter).
+
+    References: Ben Braiek & Khomh (2022) TheDeepChecker, doi:10.1145/3529318.
+    """
+    if learns(history):
+        return
+    table = history["parameter"]
+    columns = matrices(table)
+    ratios = update_ratios(history)
+    if not columns.any() or len(ratios) < 5:
+        raise NotJudged("no update of a weight matrix was measured")
+    rows = sound_rows(history, table)
+    median = np.nanmedian(ratios[rows][:, columns], axis=1)
+    top = float(np.nanmax(median)) if len(median) else np.nan
+    if not 0 < top < limit:
+        return
+    role = Role.HARM if learns(history) is False else Role.CAUSE
+    for i in np.flatnonzero(columns)[:4]:
+        s = table.subjects[i]
+        value = float(np.nanmax(ratios[rows, i]))
+        if value < limit:
+            yield Evidence(
+                "largest update norm / parameter norm",
+                value,
+                "<",
+                limit,
+                int(table.steps[0]),
+                s.name,
+                s.module,
+                role=role,
+            )

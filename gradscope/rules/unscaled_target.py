@@ -1,0 +1,76 @@
+"""GS605 unscaled-target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.history import History
+from gradscope.rule import rule
+from gradscope.trend import fit_of
+from gradscope.verdict import Evidence, Role
+
+
+@rule(
+    "GS605",
+    explains=(
+        "slow-convergence",
+        "stalled-loss",
+        "exploding-gradient",
+        "undersized-update",
+        "oversized-update",
+        "poor-initialization",
+        "dead-units",
+        "diverging-loss",
+        "non-finite-loss",
+        "oscillating-loss",
+        "gradient-spike",
+        "collapsed-output",
+        "saturated-units",
+    ),
+)
+def unscaled_target(
+    history: History, *, large: float = 50.0, small: float = 1e-3, poor: float = 0.9
+) -> Iterator[Evidence]:
+    """Targets are so large or so small that the loss and the learning rate do not fit them.
+
+    What it does: root mean square of the targets over that of the first predictions.
+
+    Why is this bad: Adam moves a weight by its learning rate and no more, so an output that must grow to 250000 needs
+    hundreds of thousands of steps; with SGD the same targets make the first gradient explode.
+
+    Thresholds: large and small, the ratio; poor, the error beside a constant prediction's. A regression on targets of mean
+    20 has a ratio near 20 and learns. Reported when the prediction is no better than a constant at the end.
+
+    Not flagged: class labels, targets of any size that are learnt.
+
+    References: LeCun et al. (1998) Efficient backprop.
+    """
+    table = history["loss"]
+    fit = fit_of(history)
+    if fit is None or fit.site.traits.get("classes") or fit.closing < poor:
+        return
+    name = fit.site.name
+    if fit.site.traits.get("operation") in {"sigmoid", "tanh", "softmax"}:
+        return
+    target = np.sqrt(table.series("target_mean", name) ** 2 + table.series("target_deviation", name) ** 2)
+    given = np.sqrt(table.series("prediction_mean", name) ** 2 + table.series("prediction_deviation", name) ** 2)
+    usual, opening = float(np.nanmedian(target)), float(np.nanmedian(given[:1]))
+    if not (opening > 0 and usual > 0):
+        return
+    ratio = usual / opening
+    if ratio >= large or ratio <= small:
+        bound, relation = (large, ">=") if ratio >= large else (small, "<=")
+        step = int(table.steps[0])
+        yield Evidence(
+            "RMS of the targets / of the first predictions",
+            ratio,
+            relation,
+            bound,
+            step,
+            module=fit.site.module,
+            source=fit.site.source,
+            role=Role.HARM,
+            detail=f"targets of about {usual:.3g}",
+        )

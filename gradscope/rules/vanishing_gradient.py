@@ -1,0 +1,63 @@
+"""GS101 vanishing-gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.history import History
+from gradscope.rule import NotJudged, rule
+from gradscope.trend import layers, learns, sound_rows
+from gradscope.verdict import Evidence, Role
+
+
+@rule("GS101", explains=("stalled-loss", "slow-convergence", "undersized-update", "zero-gradient", "collapsed-output"))
+def vanishing_gradient(history: History, *, decay: float = 1e-3, depth: int = 3) -> Iterator[Evidence]:
+    """The gradient dies on its way to the first layers, and they do not learn.
+
+    What it does: compares, for each weight matrix, gradient norm / parameter norm, in the order in which layers run. The
+    first layers' value is set against the largest one.
+
+    Why is this bad: the first layers keep their random weights; what they destroy of the input nobody can restore.
+
+    Thresholds: decay, first over largest, as a median over the run. Published checks use 1e-3 (AutoTrainer); healthy
+    networks of ten layers, measured here, stay above 1e-2. depth, the fewest layers for which depth can be the reason.
+    Reported only when the loss does not fall: many healthy networks start with a steep profile.
+
+    Not flagged: layers whose gradient is small at initialization and recovers, converged runs, zero-initialized branches.
+
+    References: Glorot & Bengio (2010) Understanding the difficulty of training deep feedforward neural networks; Zhang et
+    al. (2021) AutoTrainer, doi:10.1109/ICSE43902.2021.00043.
+    """
+    ordered = layers(history)
+    if len(ordered) < depth:
+        raise NotJudged("the order of layers is unknown, or there are too few of them")
+    if learns(history) is not False:
+        return
+    table = history["gradient"]
+    rows = sound_rows(history, table)
+    norms = np.where(table.column("gradient_norm") < 0, np.nan, table.column("gradient_norm"))[rows]
+    sizes = np.array([max(np.sqrt(s.traits["size"]), 1.0) for s in table.subjects])
+    relative = np.nanmedian(norms, axis=0) / sizes if len(norms) else np.full(len(sizes), np.nan)
+    profile = np.array([np.nanmax(relative[columns]) for _, columns in ordered])
+    if not np.isfinite(profile).all() or profile.max() <= 0:
+        return
+    ratio = profile / profile.max()
+    early = int(np.argmax(profile))
+    low = [k for k in range(early) if ratio[k] < decay and ratio[k] > 0]
+    if early < depth - 1 or not low:
+        return
+    for k in low:
+        module, columns = ordered[k]
+        name = table.subjects[columns[0]].name
+        yield Evidence(
+            "gradient RMS / that of the layer with most",
+            float(ratio[k]),
+            "<",
+            decay,
+            int(table.steps[0]),
+            name,
+            module,
+            role=Role.HARM,
+        )
