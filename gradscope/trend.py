@@ -21,29 +21,30 @@ FEWEST = 10
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """How a series moved from its opening (first tenth) to its closing (last quarter).
+    """How a series moved from its opening (first tenth) to its closing (last quarter); medians, so outliers do not count.
 
-    first, last: means of these. best: smallest mean over a closing-sized window. noise: deviation of the closing.
-    gain: (first - last) / max(|first|, |last|). significance: the same difference in standard errors.
+    first, last: medians of these. noise: deviation of the closing, from its median absolute deviation.
+    gain: (first - last) / max(|first|, |last|). significance: the rank-sum statistic (Mann & Whitney 1947) of opening
+    against closing in standard normal units; `certain` is the largest it can be for so few values.
     """
 
     first: float
     last: float
-    best: float
     noise: float
     gain: float
     significance: float
+    certain: float
     steps: int
 
     @property
     def falling(self) -> bool:
-        """A fall of at least 5 % that noise does not explain (three standard errors)."""
-        return self.gain > 0.05 and self.significance > 3
+        """A fall of at least 5 % that noise does not explain (three standard deviations, or all values lower)."""
+        return self.gain > 0.05 and self.significance > min(3.0, 0.98 * self.certain)
 
     @property
     def rising(self) -> bool:
         """A rise of at least 5 % that noise does not explain."""
-        return self.gain < -0.05 and self.significance < -3
+        return self.gain < -0.05 and self.significance < -min(3.0, 0.98 * self.certain)
 
 
 def trend_of(series: Array) -> Trend | None:
@@ -55,13 +56,13 @@ def trend_of(series: Array) -> Trend | None:
         return None
     opening = values[: min(20, max(3, n // 10))]
     closing = values[-max(3, n // 4) :]
-    first, last = float(opening.mean()), float(closing.mean())
-    size = len(closing)
-    sums = np.convolve(values, np.ones(size) / size, "valid")
-    noise = float(closing.std())
-    error = math.sqrt(opening.var() / len(opening) + closing.var() / size) + 1e-300
+    first, last = float(np.median(opening)), float(np.median(closing))
+    wins = (opening[:, None] > closing).mean() + 0.5 * (opening[:, None] == closing).mean()
+    a, b = len(opening), len(closing)
+    unit = math.sqrt((a + b + 1) / (12 * a * b))
+    noise = 1.4826 * float(np.median(np.abs(closing - last)))
     scale = max(abs(first), abs(last), 1e-300)
-    return Trend(first, last, float(sums.min()), noise, (first - last) / scale, (first - last) / error, n)
+    return Trend(first, last, noise, (first - last) / scale, (float(wins) - 0.5) / unit, 0.5 / unit, n)
 
 
 def loss_trend(history: History) -> Trend | None:
@@ -114,6 +115,10 @@ class Fit:
         return 0.95 <= self.closing <= 1.5
 
 
+SQUARED = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference"})
+"""Losses of a prediction that is of the target's own kind, so that their squared difference means something."""
+
+
 def main_site(history: History) -> Subject | None:
     """The loss call that was seen most often with a target; None when no loss call was understood."""
     table = history["loss"]
@@ -137,7 +142,10 @@ def fit_of(history: History) -> Fit | None:
             errors = errors / table.series("target_elements", site.name)
     else:
         means, deviations = (table.series(q, site.name) for q in ("target_mean", "target_deviation"))
-        baseline = float(np.nanmean(deviations**2) + np.nanvar(means)) if np.isfinite(means).any() else math.nan
+        baseline = math.nan
+        if np.isfinite(means).any() and site.traits.get("function") in SQUARED:
+            between = 1.4826 * float(np.nanmedian(np.abs(means - np.nanmedian(means))))
+            baseline = float(np.nanmedian(deviations**2)) + between**2
         errors = table.series("prediction_sum_error", site.name)
     seen = errors[np.isfinite(errors)]
     if len(seen) < FEWEST or not baseline > 0:
@@ -153,6 +161,8 @@ def learns(history: History) -> bool | None:
     as it is for objectives that compete (a GAN's losses measure no progress)."""
     if history.facts.get("competing"):
         return None
+    if first_nonfinite_step(history) is not None:
+        return False
     trend, fit = loss_trend(history), fit_of(history)
     if trend is None and fit is None:
         return None
@@ -160,7 +170,18 @@ def learns(history: History) -> bool | None:
         return True
     if fit is not None and fit.closing >= 0.95:
         return False
-    return trend is not None and trend.falling
+    if fit is None and changes_sign(history):
+        return None
+    if trend is None or (trend.noise > 0.5 * abs(trend.last) and trend.gain > 0.3 and trend.significance > 1.5):
+        return None  # it seems to fall, but so few and so noisy losses cannot tell
+    return trend.falling
+
+
+def changes_sign(history: History) -> bool:
+    """Whether the loss is often on either side of zero: then it measures no progress (policy gradients, critics)."""
+    loss = sound(history, history.run("loss"))
+    seen = loss[np.isfinite(loss)]
+    return len(seen) > 0 and min(float((seen < 0).mean()), float((seen > 0).mean())) > 0.1
 
 
 def batch_size(history: History) -> float:
@@ -176,9 +197,12 @@ def observed(norms: Array) -> Array:
 
 
 def update_ratios(history: History) -> Array:
-    """Update norm / parameter norm per full step and parameter; NaN where unknown, or for a parameter born zero."""
+    """Update norm / parameter norm per full step and parameter; NaN where unknown, or for a parameter born zero.
+
+    The norm is the largest so far, so that weights which shrink do not make their updates look large.
+    """
     table = history["parameter"]
-    updates, norms = table.column("update_norm"), table.column("parameter_norm")
+    updates, norms = table.column("update_norm"), np.fmax.accumulate(table.column("parameter_norm"), axis=0)
     return np.divide(updates, norms, out=np.full(updates.shape, np.nan, "f8"), where=norms > 1e-12)
 
 
@@ -201,6 +225,22 @@ def total_gradient(history: History) -> Array:
     if len(before) == len(total):
         total = np.where(np.isfinite(before), before, total)
     return total
+
+
+def spikes_of(history: History, *, factor: float, settled: int, wide: int) -> tuple[Array, Array]:
+    """(rows of the gradient table, ratio) of steps whose gradient is `factor` times the median of the steps around.
+
+    The first `settled` steps are left out, and everything from the first non-finite step on.
+    """
+    total = total_gradient(history)
+    total = total[sound_rows(history, history["gradient"])]
+    total = np.where(np.isfinite(total), total, 0)
+    around = [total[max(0, i - wide) : i + wide + 1] for i in range(len(total))]
+    middles = np.array([np.median(a) for a in around])
+    ratio = np.divide(total, middles, out=np.zeros_like(total), where=middles > 0)
+    ratio[:settled] = 0
+    rows = np.flatnonzero(ratio >= factor)
+    return rows, ratio[rows]
 
 
 def layers(history: History) -> list[tuple[str, list[int]]]:

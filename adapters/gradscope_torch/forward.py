@@ -119,7 +119,7 @@ class Forward:
             return
         own = any(True for _ in module.parameters(recurse=False))
         convolutional = isinstance(module, CONVOLUTIONAL)
-        root = not self.stack
+        root = not self.stack and any(True for _ in module.parameters())
         for out in outputs:
             known = self.origin(out)
             if own:

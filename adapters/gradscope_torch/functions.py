@@ -56,6 +56,7 @@ VIEWS = frozenset(
     ]
 )
 DIFFERENCES = frozenset({"sub", "__sub__", "rsub", "__rsub__", "subtract"})
+PRODUCTS = frozenset({"mul", "__mul__", "__rmul__", "multiply"})
 LOSSES = frozenset(
     [
         "cross_entropy",
@@ -95,7 +96,7 @@ class FunctionMode(TorchFunctionMode):
         return result
 
 
-INTERESTING = frozenset(ACTIVATIONS) | VIEWS | DIFFERENCES | LOSSES | LOGARITHMS
+INTERESTING = frozenset(ACTIVATIONS) | VIEWS | DIFFERENCES | PRODUCTS | LOSSES | LOGARITHMS
 
 
 def observe(mode: FunctionMode, name: str, args: Any, kwargs: Any, result: Any) -> None:
@@ -120,6 +121,9 @@ def observe(mode: FunctionMode, name: str, args: Any, kwargs: Any, result: Any) 
     elif name in LOGARITHMS:
         if isinstance(given, Tensor) and given.requires_grad:
             note_logarithm(forward, given)
+    elif name in PRODUCTS:
+        if len(args) > 1:
+            note_product(forward, args[0], args[1], result)
     elif len(args) > 1:
         note_difference(forward, args[0], args[1], result)
         note_complement(forward, args, result)
@@ -243,6 +247,32 @@ def note_difference(forward: Forward, left: Any, right: Any, result: Any) -> Non
     }
     values = prediction_and_target(forward, site, "difference", prediction, target, traits)
     add_note(forward, site, values, traits, origin.layer)
+
+
+def note_product(forward: Forward, left: Any, right: Any, result: Any) -> None:
+    """Per-sample weights [N] on per-sample errors [N, 1], outside of any module: the product is [N, N]."""
+    if forward.stack or not (isinstance(left, Tensor) and isinstance(right, Tensor) and isinstance(result, Tensor)):
+        return
+    size = forward.batch_size
+    if (
+        left.requires_grad == right.requires_grad
+        or result.dim() != 2
+        or not 1 < size == result.shape[0] == result.shape[1]
+    ):
+        return
+    if {left.numel(), right.numel()} != {int(size)} or wrapped(left) or wrapped(right):
+        return
+    error, weight = (left, right) if left.requires_grad else (right, left)
+    traits = {
+        "function": "product",
+        "prediction_shape": tuple(error.shape),
+        "target_shape": tuple(weight.shape),
+        "layer": "",
+        "classes": False,
+    }
+    elements = {"prediction_elements": error.numel(), "loss_elements": result.numel(), "broadcast": 1}
+    values = {k: torch.tensor(float(v), device=error.device) for k, v in elements.items()}
+    add_note(forward, f"product at {users_line(sys._getframe()) or '?'}", values, traits, "")
 
 
 def note_logarithm(forward: Forward, given: Tensor) -> None:

@@ -26,7 +26,15 @@ class Names:
         self._modules: dict[int, str] = {}
         self._parameters: dict[int, tuple[str, str]] = {}
         self._owners: dict[int, torch.nn.Module] = {}
-        self._held: list[Any] = []
+        self._held: list[tuple[torch.nn.Module, torch.nn.Module]] = []
+
+    def refresh(self) -> None:
+        """Names everything anew, for modules may have been replaced since."""
+        held, self._held = self._held, []
+        self._index()
+        for parent, child in held:
+            if not self.known(child):
+                self.adopt(child, parent)
 
     def add_root(self, module: torch.nn.Module, name: str | None, frame: FrameType | None = None) -> None:
         """Makes a module a root. Without a name, that of the variable which holds it is looked for."""
@@ -43,6 +51,7 @@ class Names:
     def _index(self) -> None:
         weighty = [r for r in self.roots.values() if any(True for _ in r[0].parameters())]
         self._modules.clear()
+        self._owners.clear()
         for module, name in self.roots.values():
             prefix = name if len(weighty) > 1 or not any(module is m for m, _ in weighty) else ""
             for path, child in module.named_modules():
@@ -64,7 +73,7 @@ class Names:
         base = self.module(parent)
         for path, module in child.named_modules():
             self._name(module, ".".join(x for x in (base, where, path) if x))
-        self._held.append(child)
+        self._held.append((parent, child))
 
     def known(self, module: torch.nn.Module) -> bool:
         """Whether the module has a name already."""
@@ -85,7 +94,7 @@ class Names:
     def all_parameters(self) -> Iterator[torch.nn.Parameter]:
         """Every parameter of every root and adopted module, once."""
         seen: set[int] = set()
-        for module in [m for m, _ in self.roots.values()] + self._held:
+        for module in [m for m, _ in self.roots.values()] + [child for _, child in self._held]:
             for parameter in module.parameters():
                 if id(parameter) not in seen:
                     seen.add(id(parameter))

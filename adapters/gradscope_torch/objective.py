@@ -174,7 +174,7 @@ class Objective:
                 values[at] = float(measure.exact_norm(gradients[at]))
         row[present] = values
         if self._probe is None:
-            moving = [at for at, value in zip(present, values, strict=True) if value > 0]
+            moving = [at for at, value in zip(present, values, strict=True) if value > 0 and self.optimized[at]]
             if moving:
                 self._probe = (self.parameters[min(moving, key=lambda at: self.parameters[at].numel())], None, 0)
         self.history["gradient"].record(

@@ -23,7 +23,7 @@ class Listener(Protocol):
         """backward() returned."""
 
     def clipped(self, norm: Any, limit: Any) -> None:
-        """Gradients of total norm `norm` were limited to `limit`."""
+        """Gradients of total norm `norm` were limited to the norm `limit`."""
 
     def scaled(self, outputs: Any, scale: Any) -> None:
         """A scaler multiplied a loss."""
@@ -70,6 +70,8 @@ def _wrap(owner: Any, name: str, make: Any) -> None:
 def _install() -> None:
     _wrap(torch.autograd, "backward", _backward)
     _wrap(clip_grad, "_clip_grads_with_norm_", _clip)
+    _wrap(clip_grad, "clip_grad_value_", _clip_value)
+    _wrap(torch.nn.utils, "clip_grad_value_", _clip_value)
     _wrap(torch.amp.GradScaler, "step", _scaler_step)
     _wrap(torch.amp.GradScaler, "scale", _scaler_scale)
 
@@ -93,6 +95,20 @@ def _clip(original: Any) -> Any:
         return original(parameters, max_norm, total_norm, *args, **kwargs)
 
     return clip
+
+
+def _clip_value(original: Any) -> Any:
+    def clip_grad_value_(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        held = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+        gradients = [p.grad for p in held if p.grad is not None]
+        before = torch.nn.utils.get_total_norm(gradients) if gradients else None
+        result = original(held, *args, **kwargs)
+        if before is not None:
+            for listener in LISTENERS:
+                listener.clipped(before, torch.nn.utils.get_total_norm(gradients))
+        return result
+
+    return clip_grad_value_
 
 
 def _scaler_step(original: Any) -> Any:

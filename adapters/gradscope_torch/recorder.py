@@ -242,6 +242,7 @@ class Recorder:
         """Writes what waited on an accelerator and gives everything its final name."""
         for objective in self.order:
             objective.flush()
+        self.names.refresh()
         self.survey()
 
 

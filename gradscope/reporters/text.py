@@ -35,7 +35,7 @@ def verdict_lines(verdict: Verdict, framework: str | None) -> list[str]:
     rest = len(verdict.evidence) - MOST_EVIDENCE
     if rest > 0:
         lines.append(f"            and {rest} more")
-    for i, remedy in enumerate(verdict.remedies[:3]):
+    for i, remedy in enumerate(() if verdict.consequence_of else verdict.remedies[:3]):
         lines.append(f"  {'remedy' if i == 0 else 'or':<9} {remedy.title}: {remedy.reason}")
         code = remedy.code.get(framework or "torch", "")
         lines += [f"            | {line}" for line in code.splitlines()]

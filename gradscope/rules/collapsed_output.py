@@ -38,8 +38,6 @@ def collapsed_output(
     fit, progress = fit_of(history), learns(history)
     if fit is not None and fit.closing < 0.9:
         return
-    if fit is None and history["loss"].subjects and progress is False:
-        pass
     for i, s in enumerate(table.subjects):
         if not s.traits.get("root"):
             continue
@@ -67,8 +65,10 @@ def collapsed_output(
 
 
 def _varies(history: History, fit: Fit) -> bool:
-    """Whether targets vary by more than a thousandth of their size, so that a constant output is not their due."""
+    """Whether targets vary by more than a thousandth of their size squared, and predictions far less than they do."""
     means = history["loss"].series("target_mean", fit.site.name)
     if not np.isfinite(means).any():
         return True
-    return bool(fit.baseline > 1e-3 * float(np.nanmean(means**2)))
+    given = history["loss"].series("prediction_deviation", fit.site.name)
+    flat = float(np.nanmedian(given[-len(given) // 4 :])) < 0.1 * np.sqrt(fit.baseline)
+    return bool(flat and fit.baseline > 1e-3 * float(np.nanmean(means**2)))

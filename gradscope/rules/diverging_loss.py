@@ -24,7 +24,6 @@ from gradscope.verdict import Evidence, Role
         "gradient-spike",
         "dead-units",
         "saturated-units",
-        "oscillating-loss",
     ),
 )
 def diverging_loss(
@@ -61,13 +60,15 @@ def diverging_loss(
         return
     worse = fit is not None and fit.closing > rise * max(fit.opening, 1.0)
     if trend.rising and trend.first > 0 and trend.last > rise * trend.first and (worse or fit is None):
-        yield Evidence("loss at the end / at the beginning", trend.last / trend.first, ">", rise, start, role=Role.HARM)
+        onset = _onset(history, rise * trend.first)
+        yield Evidence("loss at the end / at the beginning", trend.last / trend.first, ">", rise, onset, role=Role.HARM)
     elif trend.last < 0 and trend.falling and abs(trend.last) > fall * max(abs(trend.first), trend.noise * 0.1):
         total = total_gradient(history)
         quarter = max(1, len(total) // 4)
         growing = float(np.median(total[-quarter:])) >= float(np.median(total[:quarter]))
         far = fit is not None and fit.closing > fall * max(fit.opening, 1.0)
-        if far or (fit is None and growing):
+        unlearnt = fit is None or fit.closing >= 0.95
+        if far or (unlearnt and growing and _keeps_falling(history)):
             yield Evidence(
                 "|loss| at the end / at the beginning, below zero",
                 abs(trend.last / trend.first),
@@ -86,3 +87,24 @@ def diverging_loss(
                     module=fit.site.module,
                     role=Role.HARM,
                 )
+
+
+def _keeps_falling(history: History) -> bool:
+    """Whether the loss falls half as fast in the last third as in the first, or faster: a likelihood levels off, a wrong loss does not."""
+    loss = sound(history, history.run("loss"))
+    loss = loss[np.isfinite(loss)]
+    third = len(loss) // 3
+    if third < 3:
+        return False
+    first = float(np.mean(loss[: third // 2]) - np.mean(loss[third // 2 : third]))
+    last = float(np.mean(loss[-third : -third // 2]) - np.mean(loss[-third // 2 :]))
+    return last > 0 and last >= 0.5 * first
+
+
+def _onset(history: History, level: float) -> int:
+    """The first step from which on the loss is above a level for most of the rest."""
+    loss = sound(history, history.run("loss"))
+    above = np.nan_to_num(loss, nan=np.inf) > level
+    rest = np.cumsum(above[::-1])[::-1] / np.arange(len(above), 0, -1)
+    rows = np.flatnonzero(above & (rest > 0.8))
+    return int(history["step"].steps[rows[0] if len(rows) else 0])

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import rule
-from gradscope.trend import layers, learns, loss_trend, matrices, sound_rows, total_gradient, update_ratios
+from gradscope.trend import fit_of, layers, learns, loss_trend, matrices, sound_rows, total_gradient, update_ratios
 from gradscope.verdict import Evidence, Role
 
 
@@ -21,7 +21,6 @@ from gradscope.verdict import Evidence, Role
         "non-finite-loss",
         "non-finite-gradient",
         "non-finite-parameter",
-        "oscillating-loss",
         "gradient-spike",
         "stalled-loss",
         "saturated-units",
@@ -29,17 +28,19 @@ from gradscope.verdict import Evidence, Role
     ),
 )
 def exploding_gradient(
-    history: History, *, growth: float = 100.0, update: float = 0.1, depth: float = 1e3
+    history: History, *, growth: float = 100.0, update: float = 0.1, depth: float = 1e3, steep: float = 50.0
 ) -> Iterator[Evidence]:
     """The gradient grows through depth or over time, and throws the weights away.
 
-    What it does: three signs. The first steps' gradient is many times that of the rest of the run and moves the weights by
-    a large part of themselves. The gradient grows over the run. The first layer's gradient is many times the last one's.
+    What it does: three signs. The first gradient is many times that of the rest of the run, out of proportion to the loss,
+    and moves the weights by a large part of themselves, or belongs to a prediction that is as many times worse than a
+    constant. The gradient grows over the run. The first layer's gradient is many times the last one's.
 
     Why is this bad: one such step undoes what hundreds have learnt.
 
     Thresholds: growth, the factor between such steps and the median; update, the relative update that shows the step did
-    hit the weights; depth, first over last layer. Healthy tanh networks under Adam peak at 58 between first and last layer,
+    hit the weights; steep, the relative change of the loss per relative change of
+    the weights (healthy networks start between 0.1 and 10). depth, first over last layer. Healthy tanh networks under Adam peak at 58 between first and last layer,
     so the published 70 (AutoTrainer) has no margin. Always together with a loss that does not fall.
 
     Not flagged: gradients that fall as the loss falls, large gradients that clipping or Adam turns into ordinary updates.
@@ -58,17 +59,19 @@ def exploding_gradient(
     columns = matrices(history["parameter"])
     largest = np.nanmax(ratios[:, columns], axis=1) if columns.any() and len(ratios) else np.full(1, np.nan)
     middle = float(np.median(total[3:])) if len(total) > 3 else float(total[0])
-    opening = float(total[:3].max())
     worst = _worst(history)
-    if middle > 0 and opening / middle >= growth and np.nanmax(largest[:3]) >= update:
+    sensitivity = _sensitivity(history, float(total[0]))
+    if (
+        middle > 0
+        and total[0] / middle >= growth
+        and sensitivity >= steep
+        and (np.nanmax(largest[:1]) >= update or _far_off(history, growth))
+    ):
+        ratio = float(total[0]) / middle
+        step = int(table.steps[0])
+        yield Evidence("gradient norm of the first step / median", ratio, ">=", growth, step, *worst, role=Role.HARM)
         yield Evidence(
-            "gradient norm of the first steps / median",
-            opening / middle,
-            ">=",
-            growth,
-            int(table.steps[0]),
-            *worst,
-            role=Role.HARM,
+            "gradient x weights / loss at the first step", sensitivity, ">=", steep, step, *worst, role=Role.HARM
         )
     quarter = max(1, len(total) // 4)
     start, end = float(np.median(total[:quarter])), float(np.median(total[-quarter:]))
@@ -111,3 +114,18 @@ def _worst(history: History) -> tuple[str | None, str | None]:
         return None, None
     s = table.subjects[int(norms[:3].max(axis=0).argmax())]
     return s.name, s.module
+
+
+def _sensitivity(history: History, gradient: float) -> float:
+    """Gradient norm x parameter norm / |loss| at the first step: how steep the loss is, whatever its unit."""
+    norms = history["parameter"].column("parameter_norm")
+    loss = history.run("loss")
+    if not len(norms) or not len(loss) or not abs(loss[0]) > 0:
+        return 0.0
+    return gradient * float(np.sqrt(np.nansum(np.square(norms[0], dtype="f8")))) / abs(float(loss[0]))
+
+
+def _far_off(history: History, times: float) -> bool:
+    """Whether the first predictions are many times worse than a constant."""
+    fit = fit_of(history)
+    return fit is not None and fit.opening >= times

@@ -8,14 +8,13 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import learns, sound_rows, total_gradient
+from gradscope.trend import learns, sound_rows, spikes_of
 from gradscope.verdict import Evidence, Role
 
 
 @rule(
     "GS103",
     explains=(
-        "oscillating-loss",
         "diverging-loss",
         "dead-units",
         "oversized-update",
@@ -43,34 +42,27 @@ def gradient_spike(
 
     References: Chowdhery et al. (2022) PaLM, section 5.1, arXiv:2204.02311.
     """
-    total = total_gradient(history)
-    rows = sound_rows(history, history["gradient"])
-    total = total[rows & np.isfinite(total)]
-    if len(total) < 4 * wide:
+    steps = int(sound_rows(history, history["gradient"]).sum())
+    if steps < 4 * wide:
         raise NotJudged(f"fewer than {4 * wide} steps")
-    middles = np.array([np.median(total[max(0, i - wide) : i + wide + 1]) for i in range(len(total))])
-    ratio = np.divide(total, middles, out=np.zeros_like(total), where=middles > 0)
-    ratio[:settled] = 0
-    spikes = np.flatnonzero(ratio >= factor)
-    if not len(spikes) or len(spikes) > share * len(total):
+    rows, ratios = spikes_of(history, factor=factor, settled=settled, wide=wide)
+    if not len(rows) or len(rows) > share * steps:
         return
-    loss = history.run("loss")[: len(total)]
-    loss_ratio = np.abs(loss[spikes]) / max(float(np.nanmedian(np.abs(loss))), 1e-300)
-    harmed = learns(history) is False or bool((loss_ratio >= factor).any())
-    if not harmed and learns(history):
+    loss = np.abs(history.run("loss")[:steps])
+    progress = learns(history)
+    harmed = progress is False or bool((loss[rows] >= factor * np.nanmedian(loss)).any())
+    if progress and not harmed:
         return
-    norms = history["gradient"].column("gradient_norm")
-    for row in spikes[np.argsort(-ratio[spikes])][:8]:
-        s = history["gradient"].subjects[int(np.nan_to_num(norms[row]).argmax())]
-        step = int(history["gradient"].steps[row])
-        role = Role.HARM if harmed else Role.CAUSE
+    table = history["gradient"]
+    for k in np.argsort(-ratios)[:8]:
+        s = table.subjects[int(np.nan_to_num(table.column("gradient_norm")[rows[k]]).argmax())]
         yield Evidence(
             "gradient norm / median of the steps around",
-            float(ratio[row]),
+            float(ratios[k]),
             ">=",
             factor,
-            step,
+            int(table.steps[rows[k]]),
             s.name,
             s.module,
-            role=role,
+            role=Role.HARM if harmed else Role.CAUSE,
         )

@@ -26,7 +26,7 @@ def missing_gradient(history: History, *, fewest: int = 3) -> Iterator[Evidence]
 
     Not flagged: parameters that got a gradient in any step (alternating heads, sleeping experts, stochastic depth), single
     biases of modules that learn otherwise, gradients cleared before the step (see unchanged-parameter), experts that never
-    ran while a sibling of the same kind did.
+    ran while a sibling of the same kind did, parameters that belong to no model any more (see unchanged-parameter).
     """
     table = history["gradient"]
     norms = table.column("gradient_norm")
@@ -43,7 +43,7 @@ def missing_gradient(history: History, *, fewest: int = 3) -> Iterator[Evidence]
     reached = {s.module for s, gone in zip(table.subjects, none, strict=True) if not gone}
     for i in np.flatnonzero(none):
         s = table.subjects[i]
-        if not s.traits["optimized"] or not s.traits["trainable"]:
+        if not s.traits["optimized"] or not s.traits["trainable"] or not s.traits["reachable"]:
             continue
         if s.module in reached and s.name.endswith("bias"):
             continue
@@ -52,7 +52,7 @@ def missing_gradient(history: History, *, fewest: int = 3) -> Iterator[Evidence]
             continue
         if s.traits.get("library"):
             role = Role.NOTE
-        elif ran and s.module not in reached and s.traits["reachable"]:
+        elif ran and s.module not in reached:
             role = Role.HARM
         else:
             role = Role.CAUSE

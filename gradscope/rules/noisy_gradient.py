@@ -12,7 +12,7 @@ from gradscope.trend import batch_size, learns, loss_trend
 from gradscope.verdict import Evidence, Role
 
 
-@rule("GS501", explains=("oscillating-loss", "slow-convergence", "stalled-loss", "dead-units", "oversized-update"))
+@rule("GS501", explains=("slow-convergence", "stalled-loss", "dead-units", "oversized-update"))
 def noisy_gradient(
     history: History, *, scale: float = 20.0, batch: float = 16, noise: float = 0.3
 ) -> Iterator[Evidence]:

@@ -26,7 +26,6 @@ from gradscope.verdict import Evidence, Role
         "diverging-loss",
         "undersized-update",
         "dead-units",
-        "oscillating-loss",
     ),
 )
 def output_loss_mismatch(
@@ -79,7 +78,7 @@ def _fault(history: History, i: int, tolerance: float, share: float) -> tuple[st
         return None
     if s.traits.get("one_unit_softmax"):
         return "units under the softmax", 1, "<", 2
-    if operation == "softmax over the batch":
+    if operation.endswith("over the batch"):
         return "softmax runs over the batch: dimension", 0, "<", 1
     inside = float(((low[seen] >= -1e-6) & (high[seen] <= 1 + 1e-6)).mean()) >= share
     known = margin[~np.isnan(margin)]

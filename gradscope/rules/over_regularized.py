@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import fit_of, learns, matrices, sound_rows, total_gradient
+from gradscope.trend import Fit, fit_of, learns, matrices, sound_rows, total_gradient
 from gradscope.verdict import Evidence, Role
 
 
@@ -46,7 +46,8 @@ def over_regularized(
     left = float(total[-1] / total[0]) if total[0] > 0 else 1.0
     pull = decay * float(np.median(total)) / max(float(np.median(gradient)), 1e-30) if len(gradient) else 0.0
     s = table.subjects[int(np.flatnonzero(columns)[0])]
-    if left < shrink and (decay == 0 or pull > outweigh):
+    penalty = _penalty(history, fit)
+    if left < shrink and (pull > outweigh if decay else penalty > outweigh):
         step = int(table.steps[0])
         yield Evidence(
             "weight norm at the end / at the beginning", left, "<", shrink, step, s.name, s.module, role=Role.HARM
@@ -61,3 +62,15 @@ def over_regularized(
                 role=Role.HARM,
                 detail=f"weight_decay {decay:g}",
             )
+        else:
+            yield Evidence("penalty in the loss / error", penalty, ">", outweigh, step, role=Role.HARM)
+
+
+def _penalty(history: History, fit: Fit) -> float:
+    """What the loss holds beside the value of its loss call, as a multiple of that value, at the beginning."""
+    value = history["loss"].series("value", fit.site.name)
+    if fit.site.traits.get("reduction", "mean") != "mean" or not np.isfinite(value).any():
+        return 0.0
+    loss = history.run("loss")[: len(value)]
+    inner = float(np.nanmedian(value[:10]))
+    return (float(np.nanmedian(loss[:10])) - inner) / max(abs(inner), 1e-300)

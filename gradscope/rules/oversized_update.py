@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import learns, matrices, update_ratios
+from gradscope.trend import learns, matrices, spikes_of, update_ratios
 from gradscope.verdict import Evidence, Role
 
 
@@ -18,7 +18,6 @@ from gradscope.verdict import Evidence, Role
         "dead-units",
         "saturated-units",
         "diverging-loss",
-        "oscillating-loss",
         "non-finite-loss",
         "non-finite-gradient",
         "non-finite-parameter",
@@ -58,6 +57,10 @@ def oversized_update(
     median = np.nanmedian(ratios[:, columns], axis=1)
     opening = float(np.nanmedian(median[: max(3, len(median) // 10)]))
     peak = np.nan_to_num(median, nan=0.0, posinf=1e30)
+    accidents = _accidents(history)
+    if accidents:
+        opening = float(np.nanmedian(median))
+        peak[accidents] = 0
     if (peak > limit).sum() < steps and not opening > typical:
         return
     row = int(np.argmax(peak > limit)) if (peak > limit).any() else 0
@@ -77,3 +80,13 @@ def oversized_update(
                 s.module,
                 role=Role.HARM,
             )
+
+
+def _accidents(history: History) -> list[int]:
+    """Rows of the parameter table whose gradient is a spike, with the first ones, where spikes recur: then the samples
+    are the cause and not the learning rate (see gradient-spike)."""
+    rows, _ = spikes_of(history, factor=100.0, settled=5, wide=10)
+    if len(rows) < 3:
+        return []
+    steps = set(history["gradient"].steps[rows].tolist()) | set(range(5))
+    return [i for i, step in enumerate(history["parameter"].steps.tolist()) if step in steps]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.history import History, Subject
+from gradscope.history import Array, History, Subject, Table
 from gradscope.rule import NotJudged, rule
 from gradscope.trend import layers, learns, output_layers
 from gradscope.verdict import Evidence, Role
@@ -38,6 +38,7 @@ def poor_initialization(
     constant: float = 1e-7,
     tiny: float = 0.05,
     depth: int = 2,
+    blown: float = 100.0,
 ) -> Iterator[Evidence]:
     """Weights start constant, or at a scale that kills or blows up the signal.
 
@@ -48,7 +49,8 @@ def poor_initialization(
     of the depth.
 
     Thresholds: low and high, the geometric mean over layers of the gain per layer; PyTorch's own default gives 0.4 to 0.6
-    per linear layer, He and Glorot initialization 0.7 to 1.4. constant, deviation / magnitude of a matrix. tiny, a weight's
+    per linear layer, He and Glorot initialization 0.7 to 1.4. blown, the gain of the whole model, where the layers'
+    own gains multiply. constant, deviation / magnitude of a matrix. tiny, a weight's
     deviation times the root of its fan-in (PyTorch's default: 0.58). Reported when the loss does not fall.
 
     Not flagged: zero-initialized last layers and residual branches of runs that learn.
@@ -81,7 +83,7 @@ def poor_initialization(
         if at is None or modules.subjects[at].type not in {"Linear", "Conv1d", "Conv2d", "Conv3d"}:
             continue
         out, given = modules.column("output_mean_square")[0, at], modules.column("input_mean_square")[0, at]
-        if given > 0 and out > 0 and np.isfinite(out):
+        if given > 0 and out > 0 and np.isfinite(out) and _own_scale(table, deviation, name, out / given, high):
             gains.append((float(np.sqrt(out / given)), name))
     if len(gains) >= depth:
         mean = float(np.exp(np.mean(np.log([g for g, _ in gains]))))
@@ -90,6 +92,14 @@ def poor_initialization(
             limit, relation = (low, "<") if mean < low else (high, ">")
             yield Evidence(
                 "signal gain per layer at initialization", mean, relation, limit, 0, module=extreme[1], role=role
+            )
+            return
+    for i, s in enumerate(modules.subjects):
+        out, given = modules.column("output_mean_square")[0, i], modules.column("input_mean_square")[0, i]
+        total = float(np.sqrt(out / given)) if s.traits.get("root") and given > 0 and np.isfinite(out) else 1.0
+        if total > blown:
+            yield Evidence(
+                "signal gain of the whole model at initialization", total, ">", blown, 0, module=s.module, role=role
             )
             return
     small = [s for i, s in enumerate(table.subjects) if _is_tiny(s, deviation[i], tiny) and s.module in ordered]
@@ -108,3 +118,9 @@ def _is_tiny(subject: Subject, deviation: float, tiny: float) -> bool:
     if not subject.traits["matrix"] or not subject.traits["optimized"] or "Embedding" in subject.traits["module_type"]:
         return False
     return bool(0 < deviation * np.sqrt(_fan_in(subject)) < tiny)
+
+
+def _own_scale(table: Table, deviation: Array, module: str, gain: float, high: float) -> bool:
+    """Whether a large gain comes from the weights of the layer, and not from its bias or from the mean of its input."""
+    at = next((i for i, s in enumerate(table.subjects) if s.module == module and s.traits["matrix"]), None)
+    return at is None or gain <= high**2 or bool(deviation[at] * np.sqrt(_fan_in(table.subjects[at])) > 2)

@@ -14,7 +14,7 @@ from gradscope.verdict import Evidence, Role
 
 @rule("GS304", explains=())
 def slow_convergence(
-    history: History, *, aligned: float = 0.9, gain: float = 0.05, fewest: int = 50
+    history: History, *, aligned: float = 0.9, gain: float = 0.05, least: float = 1e-3, fewest: int = 50
 ) -> Iterator[Evidence]:
     """The loss falls, far slower than this workload can.
 
@@ -23,7 +23,7 @@ def slow_convergence(
 
     Why is this bad: the run ends long before it has learnt.
 
-    Thresholds: aligned, the median cosine; mini-batch training that uses its learning rate well lies under 0.6. gain, the
+    Thresholds: aligned, the median cosine; mini-batch training that uses its learning rate well lies under 0.6. gain and least, the
     relative fall of the loss over the observation. fewest, steps seen.
 
     Not flagged: runs that learn, gradients that change direction, a loss that stands still or rises.
@@ -37,7 +37,8 @@ def slow_convergence(
     if (
         learns(history) is False
         and middle >= aligned
-        and 0 <= trend.gain < gain
+        and least < trend.gain < gain
+        and trend.significance > 3
         and np.median(total_gradient(history)) > 0
     ):
         yield Evidence("cosine between consecutive gradients", middle, ">=", aligned, None, role=Role.CAUSE)

@@ -18,7 +18,6 @@ from gradscope.verdict import Evidence, Role
         "exploding-gradient",
         "oversized-update",
         "diverging-loss",
-        "oscillating-loss",
         "dead-units",
         "stalled-loss",
         "gradient-spike",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
 from gradscope.trend import fit_of, loss_trend
@@ -11,7 +13,9 @@ from gradscope.verdict import Evidence, Role
 
 
 @rule("GS302", explains=())
-def stalled_loss(history: History, *, close: float = 0.95, above: float = 1.5, fewest: int = 50) -> Iterator[Evidence]:
+def stalled_loss(
+    history: History, *, close: float = 0.98, above: float = 1.5, heading: float = 0.15, fewest: int = 50
+) -> Iterator[Evidence]:
     """The loss does not move: the prediction is no better than a constant.
 
     What it does: divides the error of the last quarter of the run by that of the best constant prediction (the variance of
@@ -20,9 +24,11 @@ def stalled_loss(history: History, *, close: float = 0.95, above: float = 1.5, f
     Why is this bad: nothing of the input reaches the prediction: labels do not belong to inputs, the signal is cut, or the
     optimizer does nothing.
 
-    Thresholds: close, the ratio from which on there is nothing but a constant; above, the ratio beyond which the loss must
+    Thresholds: close, the ratio from which on there is nothing but a constant (its sampling error is a few percent); above, the ratio beyond which the loss must
     stand still too (a run that starts far off and falls is slow, not stalled). Healthy runs measured here end their
-    observation under 0.9. fewest, steps seen.
+    observation under 0.9. heading, the mean cosine of
+    consecutive gradients above which a loss that falls, if barely, has only begun to (healthy recurrent networks linger at
+    the constant for hundreds of steps). fewest, steps seen.
 
     Not flagged: losses without a prediction and a target that could be seen (not judged), objectives that compete.
     """
@@ -34,7 +40,9 @@ def stalled_loss(history: History, *, close: float = 0.95, above: float = 1.5, f
     if history.steps < fewest:
         raise NotJudged(f"fewer than {fewest} steps")
     stuck = close <= fit.closing <= above or (fit.closing > above and not trend.falling)
-    if stuck and fit.closing >= 0.9 * min(fit.opening, 1.0):
+    cosine = history.run("gradient_cosine")[history.steps // 2 :]
+    moving = trend.gain > 0 and trend.significance > 3 and np.isfinite(cosine).any() and np.nanmean(cosine) >= heading
+    if stuck and not moving and fit.closing >= 0.9 * min(fit.opening, 1.0):
         yield Evidence(
             "error / that of a constant prediction",
             fit.closing,

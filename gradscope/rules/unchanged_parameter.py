@@ -6,22 +6,26 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.history import History
+from gradscope.history import MISSING, History
 from gradscope.rule import NotJudged, rule
 from gradscope.trend import first_step, learns
 from gradscope.verdict import Evidence, Role
 
 
 @rule("GS013", explains=("stalled-loss", "slow-convergence"))
-def unchanged_parameter(history: History, *, fewest: int = 5, share: float = 0.5) -> Iterator[Evidence]:
+def unchanged_parameter(
+    history: History, *, fewest: int = 5, share: float = 0.5, negligible: float = 1e-6
+) -> Iterator[Evidence]:
     """A parameter gets a gradient but never moves.
 
-    What it does: three cases. A trainable parameter of a module that trains is in no optimizer. The optimizer holds a
-    parameter whose value never changes. Gradients are computed but cleared before the step.
+    What it does: four cases. A trainable parameter of a module that trains is in no optimizer. The optimizer holds a
+    parameter whose value never changes. Gradients are computed but cleared before the step. The optimizer holds a
+    parameter that is part of no model any more, while its successor is in no optimizer.
 
     Why is this bad: that part keeps its initial values, and the rest has to work around it.
 
-    Thresholds: fewest, the steps that must have been seen; share, the share of steps whose gradients were cleared early.
+    Thresholds: fewest, the steps that must have been seen; share, the share of steps whose gradients were cleared early;
+    negligible, a gradient beside the largest one (a bias before a normalization gets rounding errors only).
     An error when nothing learns, or when the optimizer itself leaves the parameter untouched.
 
     Not flagged: frozen parameters (requires_grad false), modules in eval mode, parameters of another optimizer, networks
@@ -43,14 +47,34 @@ def unchanged_parameter(history: History, *, fewest: int = 5, share: float = 0.5
             role=Role.HARM,
         )
         return
-    if not any(s.traits["optimized"] and s.traits["reachable"] for s in table.subjects):
+    loose = [bool(s.traits["optimized"] and not s.traits["reachable"]) for s in table.subjects]
+    held = [bool(s.traits["optimized"] and s.traits["reachable"]) for s in table.subjects]
+    if not any(held) and (norms[:, np.array(loose, bool)] > 0).any():
         return
     outside = Role.CAUSE if learns(history) else Role.HARM
     rows = history.run("skipped") != 1 if len(history["step"]) == len(table) else np.ones(len(table), bool)
     parameters = history["parameter"]
     moved = parameters.column("moved_fraction")
     kept = np.isin(parameters.steps, table.steps[rows])
+    largest = float(np.nanmax(np.nanmedian(np.where(norms[rows] < 0, 0, norms[rows]), axis=0), initial=0.0))
+    outside_nonzero = (norms > 0).sum(axis=0) >= fewest
+    replaced = any(
+        g and not s.traits["optimized"] and not s.traits["elsewhere"]
+        for g, s in zip(outside_nonzero, table.subjects, strict=True)
+    )
     for i, s in enumerate(table.subjects):
+        if replaced and s.traits["optimized"] and not s.traits["reachable"] and (norms[:, i] == MISSING).all():
+            yield Evidence(
+                "steps with a gradient, of a parameter that is in no model",
+                0,
+                "<",
+                fewest,
+                int(table.steps[0]),
+                s.name,
+                s.module,
+                role=Role.HARM,
+            )
+            continue
         nonzero = norms[rows, i] > 0
         if nonzero.sum() < fewest or not s.traits["trainable"] or not s.traits["training"]:
             continue
@@ -69,7 +93,8 @@ def unchanged_parameter(history: History, *, fewest: int = 5, share: float = 0.5
             continue
         at = parameters.index(s.name)
         changes = moved[kept, at] if at is not None else np.empty(0)
-        if np.isfinite(changes).sum() >= fewest and np.nanmax(changes) == 0:
+        matters = np.nanmedian(norms[rows, i]) > negligible * largest
+        if np.isfinite(changes).sum() >= fewest and np.nanmax(changes) == 0 and matters:
             yield Evidence(
                 "entries that ever changed", 0, "<", 1, int(table.steps[0]), s.name, s.module, role=Role.HARM
             )

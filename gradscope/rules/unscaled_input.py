@@ -22,7 +22,6 @@ from gradscope.verdict import Evidence, Role
         "oversized-update",
         "vanishing-gradient",
         "stalled-loss",
-        "oscillating-loss",
         "diverging-loss",
         "collapsed-output",
         "noisy-gradient",

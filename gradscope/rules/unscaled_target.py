@@ -24,7 +24,6 @@ from gradscope.verdict import Evidence, Role
         "dead-units",
         "diverging-loss",
         "non-finite-loss",
-        "oscillating-loss",
         "gradient-spike",
         "collapsed-output",
         "saturated-units",
@@ -60,7 +59,7 @@ def unscaled_target(
     if not (opening > 0 and usual > 0):
         return
     ratio = usual / opening
-    if ratio >= large or ratio <= small:
+    if ratio >= large or (ratio <= small and usual < 10 * small):
         bound, relation = (large, ">=") if ratio >= large else (small, "<=")
         step = int(table.steps[0])
         yield Evidence(
