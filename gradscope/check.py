@@ -51,7 +51,8 @@ def check_script(
     with silenced(quiet):
         try:
             if script.defines_workload:
-                train_workload(scope, workload_of(script.load(), file))
+                with everything_observed(scope):
+                    train_workload(scope, workload_of(script.load(), file))
             else:
                 with everything_observed(scope):
                     code = script.run(Enough)
@@ -96,6 +97,14 @@ def train_workload(scope: Scope, workload: Workload) -> None:
     installed(adapter_for(model)).train(scope, workload)
 
 
+def built(build: Callable[[], Any], where: str) -> Any:
+    """The model that a class or function builds. Raises TargetError when it needs arguments or fails."""
+    try:
+        return build()
+    except Exception as error:
+        raise TargetError(f"{where}: could not be built without arguments: {type(error).__name__}: {error}") from error
+
+
 def check_cold(file: Path, name: str, shape: tuple[int, ...], classes: int | None, settings: Settings) -> Outcome:
     """Builds a model class of a file and judges it at initialization. Raises TargetError or CannotJudge."""
     script = open_script(file)
@@ -105,13 +114,8 @@ def check_cold(file: Path, name: str, shape: tuple[int, ...], classes: int | Non
         known = ", ".join(k for k, v in names.items() if isinstance(v, type)) or "none"
         raise TargetError(f"{file}: defines no {name!r}; classes there: {known}")
     scope = Scope(settings)
-    adapter = installed(adapter_for(found if isinstance(found, type) else found()))
-    try:
-        adapter.cold(scope, Cold(found, shape, classes))
-    except TypeError as error:
-        if "__init__" in str(error) or "argument" in str(error):
-            raise TargetError(f"{file}::{name}: could not be built without arguments: {error}") from error
-        raise
+    adapter = installed(adapter_for(found if isinstance(found, type) else built(found, f"{file}::{name}")))
+    adapter.cold(scope, Cold(lambda: built(found, f"{file}::{name}"), shape, classes))
     if not scope.histories:
         raise CannotJudge(f"{file}::{name}: nothing was observed")
     return Outcome(scope.report(), None, scope)

@@ -199,4 +199,5 @@ def watched(histories: Sequence[History]) -> dict[str, Any]:
             for h in histories
         ],
         "limits": limits,
+        "layers": [row for h in histories for row in h.facts.get("layers", [])],
     }

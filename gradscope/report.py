@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradscope.verdict import Severity, Verdict
+from gradscope.verdict import Severity, Verdict, finite_or_text
 
 HEALTHY, UNHEALTHY, NOT_JUDGED = "healthy", "unhealthy", "not-judged"
 
@@ -17,6 +17,15 @@ class Abstention:
 
     rule: str
     reason: str
+
+
+def plain(value: Any) -> Any:
+    """The value with NaN and Inf as text, for JSON."""
+    if isinstance(value, float):
+        return finite_or_text(value)
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,6 @@ class Report:
             "verdicts": [v.as_dict(self.framework) for v in self.verdicts],
             "not_judged": [{"rule": a.rule, "reason": a.reason} for a in self.not_judged],
             "cannot_judge": self.cannot,
-            "watched": dict(self.watched),
+            "watched": plain(self.watched),
             "failures": dict(self.failures),
         }

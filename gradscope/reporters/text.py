@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from gradscope.report import HEALTHY, Report
 from gradscope.reporter import reporter
 from gradscope.verdict import Evidence, Verdict
@@ -12,7 +14,7 @@ MOST_EVIDENCE = 4
 @reporter
 def text(report: Report) -> str:
     """The report as plain text of at most 100 columns or so."""
-    lines: list[str] = []
+    lines = layer_lines(report)
     for verdict in report.verdicts:
         lines += [*verdict_lines(verdict, report.framework), ""]
     lines += closing(report)
@@ -53,7 +55,23 @@ def evidence_line(e: Evidence, module: str | None) -> str:
 
 def number(value: float) -> str:
     """Four significant digits; whole numbers as they are."""
+    if not math.isfinite(value):
+        return str(value)
     return f"{int(value)}" if abs(value) < 1e6 and value == round(value) else f"{value:.4g}"
+
+
+def layer_lines(report: Report) -> list[str]:
+    """The gains of a cold check, one layer a line."""
+    rows = report.watched.get("layers", [])
+    if not rows:
+        return []
+    width = max(len(r["module"]) for r in rows)
+    head = f"{'layer':<{width}}  forward gain  gradient, of the largest"
+    return [
+        head,
+        *(f"{r['module']:<{width}}  {number(r['forward_gain']):>12}  {number(r['gradient']):>24}" for r in rows),
+        "",
+    ]
 
 
 def closing(report: Report) -> list[str]:

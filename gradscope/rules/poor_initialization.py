@@ -39,6 +39,8 @@ def poor_initialization(
     tiny: float = 0.05,
     depth: int = 2,
     blown: float = 100.0,
+    fade: float = 1e-5,
+    surge: float = 1e4,
 ) -> Iterator[Evidence]:
     """Weights start constant, or at a scale that kills or blows up the signal.
 
@@ -49,7 +51,9 @@ def poor_initialization(
     of the depth.
 
     Thresholds: low and high, the geometric mean over layers of the gain per layer; PyTorch's own default gives 0.4 to 0.6
-    per linear layer, He and Glorot initialization 0.7 to 1.4. blown, the gain of the whole model, where the layers'
+    per linear layer, He and Glorot initialization 0.7 to 1.4. fade and surge, gradient of
+    the first layer over the last one's in a cold check (ten ReLU layers of PyTorch's default: 1e-3). blown, the gain of
+    the whole model, where the layers'
     own gains multiply. constant, deviation / magnitude of a matrix. tiny, a weight's
     deviation times the root of its fan-in (PyTorch's default: 0.58). Reported when the loss does not fall.
 
@@ -62,6 +66,8 @@ def poor_initialization(
     if progress or (progress is None and not cold):
         return
     role = Role.CAUSE if cold else Role.HARM
+    if cold:
+        yield from _through_depth(history, fade, surge)
     table = history["parameter"]
     if not len(table):
         raise NotJudged("no parameter was measured at the first step")
@@ -124,3 +130,16 @@ def _own_scale(table: Table, deviation: Array, module: str, gain: float, high: f
     """Whether a large gain comes from the weights of the layer, and not from its bias or from the mean of its input."""
     at = next((i for i, s in enumerate(table.subjects) if s.module == module and s.traits["matrix"]), None)
     return at is None or gain <= high**2 or bool(deviation[at] * np.sqrt(_fan_in(table.subjects[at])) > 2)
+
+
+def _through_depth(history: History, fade: float, surge: float) -> Iterator[Evidence]:
+    """The gradient that reaches the first layer's output beside that of the last one, without any training."""
+    rows = [r for r in history.facts.get("layers", []) if r["gradient"] > 0]
+    if len(rows) < 3:
+        return
+    ratio = rows[0]["gradient"] / rows[-1]["gradient"]
+    quantity = "gradient RMS at the first layer / at the last"
+    if ratio < fade:
+        yield Evidence(quantity, ratio, "<", fade, 0, module=rows[0]["module"], role=Role.HARM)
+    elif ratio > surge:
+        yield Evidence(quantity, ratio, ">", surge, 0, module=rows[0]["module"], role=Role.HARM)
