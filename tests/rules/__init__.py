@@ -1,0 +1,1 @@
+"""One file per rule: `sick(...)` is its specimen, and the tables hold the edges of its thresholds."""

@@ -1,0 +1,75 @@
+"""GS303 oscillating-loss."""
+
+import numpy as np
+import pytest
+from gradscope.history import History
+from gradscope.rule import NotJudged
+from gradscope.rules.oscillating_loss import oscillating_loss
+
+from tests.specimens import CALL, found, healthy_run, signs, stuck
+
+QUANTITY = "excess of alike targets within a batch"
+
+
+def sick(*, excess: float = 1.0, steps: int = 100, batch: int = 32, **changes) -> History:
+    """Two classes, sorted: an excess of 1 is one class per batch, of 0 are batches drawn at random."""
+    drawn = 0.5 + 0.5 / batch
+    return healthy_run(
+        steps,
+        loss=stuck(steps, np.log(2)),
+        run={"batch_size": batch},
+        call={"target_purity": drawn + excess * (1 - drawn)},
+        traits={CALL: {"classes": True, "function": "cross_entropy"}},
+        classes=[500, 500],
+        **changes,
+    )
+
+
+def sorted_targets(between: float) -> History:
+    """A regression, with the given part of the variance of its targets between batches."""
+    means = np.where(np.arange(100) % 2, 1, -1) * np.sqrt(between + 1 / 32)
+    call = {"target_mean": means, "target_deviation": np.sqrt(1 - between - 1 / 32), "prediction_sum_error": 10}
+    return healthy_run(loss=stuck(100), call=call)
+
+
+def test_batches_of_one_class_are_harm_when_nothing_is_learnt():
+    assert signs(oscillating_loss, sick()) == {(QUANTITY, None, "harm")}
+
+
+def test_the_loss_call_is_told():
+    assert [e.source for e in found(oscillating_loss, sick())] == ["train.py:20"]
+
+
+@pytest.mark.parametrize(("excess", "flagged"), [(0.501, True), (0.499, False)])
+def test_sorted_share_is_the_least_excess_of_alike_classes(excess, flagged):
+    assert bool(found(oscillating_loss, sick(excess=excess))) is flagged
+
+
+@pytest.mark.parametrize(("between", "flagged"), [(0.501, True), (0.499, False)])
+def test_sorted_share_is_also_the_least_variance_between_batches(between, flagged):
+    assert bool(found(oscillating_loss, sorted_targets(between))) is flagged
+
+
+@pytest.mark.parametrize(("steps", "flagged"), [(20, True), (19, False)])
+def test_fewest_is_the_least_number_of_loss_calls(steps, flagged):
+    assert bool(found(oscillating_loss, sick(steps=steps))) is flagged
+
+
+@pytest.mark.parametrize(("batch", "flagged"), [(4, True), (3, False)])
+def test_batches_of_fewer_than_four_show_nothing(batch, flagged):
+    assert bool(found(oscillating_loss, sick(batch=batch))) is flagged
+
+
+def test_next_to_nothing_but_one_class_shows_nothing():
+    history = sick()
+    history.classes[CALL][:] = [980, 20]
+    assert not found(oscillating_loss, history)
+
+
+def test_a_run_that_learns_shows_nothing():
+    assert not found(oscillating_loss, healthy_run())
+
+
+def test_without_a_prediction_and_a_target_it_is_not_judged():
+    with pytest.raises(NotJudged, match="no prediction and target were seen at a loss"):
+        found(oscillating_loss, healthy_run(call=None))

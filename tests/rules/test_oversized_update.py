@@ -1,0 +1,70 @@
+"""GS201 oversized-update."""
+
+import numpy as np
+import pytest
+from gradscope.history import History
+from gradscope.rule import NotJudged
+from gradscope.rules.oversized_update import oversized_update
+
+from tests.specimens import PARAMETERS, WEIGHTS, found, healthy_run, signs, stuck
+
+QUANTITY = "update norm / parameter norm"
+
+
+def sick(*, ratio=2.0, loss=None, **changes) -> History:
+    """Every update of a weight matrix is `ratio` times as long as the matrix; nothing is learnt."""
+    parameters = {"parameter_norm": dict.fromkeys(WEIGHTS, 1.0), "update_norm": dict.fromkeys(WEIGHTS, ratio)}
+    return healthy_run(loss=stuck(100) if loss is None else loss, parameters=parameters, **changes)
+
+
+def at_step(step: int, ratio: float) -> np.ndarray:
+    """Updates of a thousandth, but for one step."""
+    return np.where(np.arange(100) == step, ratio, 1e-3)
+
+
+def test_updates_longer_than_the_weights_are_harm():
+    assert signs(oversized_update, sick()) == {(QUANTITY, w, "harm") for w in WEIGHTS}
+
+
+def test_a_single_step_is_enough_and_is_told():
+    assert {e.step for e in found(oversized_update, sick(ratio=at_step(17, 2.0)))} == {17}
+
+
+def test_a_run_that_learns_shows_nothing():
+    assert not found(oversized_update, sick(loss=healthy_run().run("loss").copy()))
+
+
+def test_a_healthy_run_shows_nothing():
+    assert not found(oversized_update, healthy_run())
+
+
+@pytest.mark.parametrize(("ratio", "flagged"), [(0.301, True), (0.299, False)])
+def test_limit_is_the_bound_for_a_single_step(ratio, flagged):
+    assert bool(found(oversized_update, sick(ratio=at_step(50, ratio)))) is flagged
+
+
+@pytest.mark.parametrize(("ratio", "flagged"), [(0.101, True), (0.099, False)])
+def test_typical_is_the_bound_for_the_first_tenth_of_the_run(ratio, flagged):
+    assert bool(found(oversized_update, sick(ratio=ratio))) is flagged
+
+
+@pytest.mark.parametrize(("steps", "flagged"), [(1, True), (2, False)])
+def test_steps_is_the_least_number_of_oversized_ones(steps, flagged):
+    assert bool(found(oversized_update, sick(ratio=at_step(50, 2.0)), steps=steps)) is flagged
+
+
+@pytest.mark.parametrize(("spikes", "flagged"), [((20, 50, 80), False), ((20, 50), True)])
+def test_updates_of_recurring_gradient_spikes_are_left_to_their_own_rule(spikes, flagged):
+    struck = np.isin(np.arange(100), spikes)
+    gradients = dict.fromkeys(PARAMETERS, np.where(struck, 1e4, 1.0))
+    assert bool(found(oversized_update, sick(ratio=np.where(struck, 2.0, 1e-3), gradients=gradients))) is flagged
+
+
+def test_parameters_that_start_at_zero_show_nothing():
+    born_zero = {"parameter_norm": dict.fromkeys(WEIGHTS, 0.0), "update_norm": dict.fromkeys(WEIGHTS, 1.0)}
+    assert not found(oversized_update, healthy_run(loss=stuck(100), parameters=born_zero))
+
+
+def test_without_a_weight_matrix_it_is_not_judged():
+    with pytest.raises(NotJudged, match="no update of a weight matrix was measured"):
+        found(oversized_update, sick(traits={w: {"matrix": False} for w in WEIGHTS}))

@@ -1,0 +1,52 @@
+"""GS202 undersized-update."""
+
+import numpy as np
+import pytest
+from gradscope.history import History
+from gradscope.rule import NotJudged
+from gradscope.rules.undersized_update import undersized_update
+
+from tests.specimens import WEIGHTS, found, healthy_run, learning, signs, stuck
+
+QUANTITY = "largest update norm / parameter norm"
+
+
+def sick(*, ratio=1e-7, steps: int = 100, loss=None, **changes) -> History:
+    """Every update of a weight matrix is `ratio` of the matrix."""
+    parameters = {"parameter_norm": dict.fromkeys(WEIGHTS, 1.0), "update_norm": dict.fromkeys(WEIGHTS, ratio)}
+    return healthy_run(steps, loss=stuck(steps) if loss is None else loss, parameters=parameters, **changes)
+
+
+def test_weights_that_hardly_move_are_harm_when_nothing_is_learnt():
+    assert signs(undersized_update, sick()) == {(QUANTITY, w, "harm") for w in WEIGHTS}
+
+
+def test_they_are_a_cause_when_the_progress_is_unknown():
+    assert {r for _, _, r in signs(undersized_update, sick(competing=True))} == {"cause"}
+
+
+def test_a_run_that_learns_shows_nothing():
+    assert not found(undersized_update, sick(loss=learning(100)))
+
+
+@pytest.mark.parametrize(("ratio", "flagged"), [(4.99e-5, True), (5.01e-5, False)])
+def test_limit_is_the_largest_step_that_is_too_small(ratio, flagged):
+    assert bool(found(undersized_update, sick(ratio=ratio))) is flagged
+
+
+def test_one_sound_step_is_enough():
+    assert not found(undersized_update, sick(ratio=np.where(np.arange(100) == 50, 1e-3, 1e-7)))
+
+
+def test_updates_of_exactly_zero_are_left_to_unchanged_parameter():
+    assert not found(undersized_update, sick(ratio=0.0))
+
+
+def test_a_healthy_run_shows_nothing():
+    assert not found(undersized_update, healthy_run())
+
+
+@pytest.mark.parametrize("history", [sick(steps=4), sick(traits={w: {"matrix": False} for w in WEIGHTS})])
+def test_without_measured_updates_it_is_not_judged(history):
+    with pytest.raises(NotJudged, match="no update of a weight matrix was measured"):
+        found(undersized_update, history)

@@ -1,0 +1,66 @@
+"""GS101 vanishing-gradient."""
+
+import numpy as np
+import pytest
+from gradscope.history import History
+from gradscope.rule import NotJudged
+from gradscope.rules.vanishing_gradient import vanishing_gradient
+
+from tests.specimens import LAYERS, found, healthy_run, learning, signs, stuck
+
+QUANTITY = "gradient RMS / that of the layer with most"
+
+
+def sick(*, first: float = 1e-5, second: float = 0.1, output: float = 1.0, loss=None, **changes) -> History:
+    """Layers whose gradient has the given root mean squares; nothing is learnt."""
+    rms = {"first": first, "second": second, "output": output}
+    norms = {f"{m}.weight": rms[m] * np.sqrt(np.prod(s)) for m, s in LAYERS.items()}
+    return healthy_run(loss=stuck(100) if loss is None else loss, gradients=norms, **changes)
+
+
+def test_a_first_layer_that_gets_next_to_nothing_is_harm():
+    assert signs(vanishing_gradient, sick()) == {(QUANTITY, "first.weight", "harm")}
+
+
+def test_every_layer_that_starves_is_named():
+    assert signs(vanishing_gradient, sick(second=1e-4)) == {
+        (QUANTITY, "first.weight", "harm"),
+        (QUANTITY, "second.weight", "harm"),
+    }
+
+
+@pytest.mark.parametrize(("first", "flagged"), [(0.99e-3, True), (1.01e-3, False)])
+def test_decay_is_what_may_be_left_in_the_first_layer(first, flagged):
+    assert bool(found(vanishing_gradient, sick(first=first))) is flagged
+
+
+def test_depth_is_the_fewest_layers_that_are_judged():
+    with pytest.raises(NotJudged, match="the order of layers is unknown, or there are too few of them"):
+        found(vanishing_gradient, sick(), depth=4)
+
+
+@pytest.mark.parametrize(("second", "flagged"), [(0.1, True), (10.0, False)])
+def test_the_largest_gradient_lies_depth_layers_deep(second, flagged):
+    assert bool(found(vanishing_gradient, sick(second=second))) is flagged
+
+
+def test_a_run_that_learns_shows_nothing():
+    assert not found(vanishing_gradient, sick(loss=learning(100)))
+
+
+def test_a_gradient_of_exactly_zero_is_left_to_zero_gradient():
+    assert not found(vanishing_gradient, sick(first=0.0))
+
+
+def test_without_the_order_of_execution_it_is_not_judged():
+    with pytest.raises(NotJudged, match="the order of layers is unknown"):
+        found(vanishing_gradient, sick(modules={"order": np.nan}))
+
+
+def test_depth_is_the_order_of_execution_and_not_of_names():
+    history = sick(first=1.0, output=1e-5, modules={"order": {"first": 4, "output": 0}})
+    assert signs(vanishing_gradient, history) == {(QUANTITY, "output.weight", "harm")}
+
+
+def test_a_healthy_run_shows_nothing():
+    assert not found(vanishing_gradient, healthy_run())

@@ -1,0 +1,85 @@
+"""A module imports only lower floors, and the core imports nothing but numpy and pluggy.
+
+12  __init__
+11  check
+10  scope
+ 9  diagnosis
+ 8  plugins, gate
+ 7  builtin
+ 6  rules/*, remedies/*, reporters/*
+ 5  report, usual
+ 4  rule, remedy, trend
+ 3  history
+ 2  statistics, adapter, workload, script
+ 1  settings
+ 0  errors, verdict, reporter, hookspecs, frames
+
+Imports for type checking alone may look up: nothing is loaded by them.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradscope
+import pytest
+
+ROOT = Path(gradscope.__file__).parent
+FLOORS = {
+    name: int(line[:2])
+    for line in __doc__.splitlines()
+    if line[:2].strip().isdigit()
+    for name in line[2:].replace("*", "").replace("/", "").replace(" ", "").split(",")
+}
+FILES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in sorted(ROOT.rglob("*.py"))}
+BESIDE = {"numpy", "pluggy"}
+
+
+def floor(module: str) -> int | None:
+    """The floor of a module of gradscope, by its own name or by that of its folder."""
+    return FLOORS.get(module.split(".", maxsplit=1)[0])
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules that a file loads: all but those for type checking alone."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for block in ast.walk(tree):
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
+            block.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "gradscope":
+            yield from (f"gradscope.{a.name}" for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_every_module_has_a_floor(module):
+    assert floor(module) is not None, f"draw {module} into {Path(__file__).name}"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_module_imports_only_lower_floors(module):
+    inner = [name.removeprefix("gradscope.") for name in imports(FILES[module]) if name.startswith("gradscope.")]
+    high = [name for name in inner if floor(name) is None or floor(name) >= floor(module)]
+    assert not high, f"{module} (floor {floor(module)}) imports {high}"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_the_core_imports_only_numpy_and_pluggy_beside_the_standard_library(module):
+    top = {name.partition(".")[0] for name in imports(FILES[module])}
+    assert top <= BESIDE | {"gradscope"} | set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if m.startswith(("rules.", "remedies.")) and "__init__" not in m])
+def test_a_rule_or_remedy_is_one_file(module):
+    decorated = [
+        node.name
+        for node in ast.parse(FILES[module].read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.decorator_list
+    ]
+    assert decorated == [module.rpartition(".")[2]]
