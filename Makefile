@@ -1,0 +1,48 @@
+# make demo: what gradscope does, on a real program. make test: everything that CI runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+WORKERS ?= 2
+
+.PHONY: demo test fast lint corpus bench clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch first, by its pinned version: a range would fetch gigabytes of CUDA
+$(VENV)/run: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) torch==2.13.0 numpy
+	$(PIP) -e '.[torch]'
+	touch $@
+
+$(VENV)/dev: $(VENV)/run
+	$(PIP) -e '.[torch,dev,corpus]'
+	touch $@
+
+demo: $(VENV)/run
+	$(BIN)/gradscope check examples/deep_sigmoid.py --quiet || true
+	@echo
+	$(BIN)/gradscope check examples/deep_relu.py --quiet
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fast: $(VENV)/dev
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not corpus"
+
+corpus: $(VENV)/dev
+	$(BIN)/python -m pytest -q -m corpus -s
+
+test: lint
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not corpus"
+	$(BIN)/python -m pytest -q -m corpus -s
+
+bench: $(VENV)/dev
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/judging.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,25 @@
+"""The targets of the project on whole corpora: what is found, what is named first, and no false alarm."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.corpus.runner import SHARED, corpora, judge_all, table, tally
+
+NAMES = ["own", "shared/torch"] if SHARED.is_dir() else ["own"]
+
+
+@pytest.mark.corpus
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_corpus_is_judged_as_labelled(name, capsys):
+    outcomes = judge_all(corpora()[name], os.cpu_count() or 1)
+    figures = tally(outcomes)
+    with capsys.disabled():
+        print(f"\n{table(name, outcomes)}" + ("" if SHARED.is_dir() else "\n(no ../shared/corpus here: own corpus only)"))
+    assert figures.named >= 0.95 * figures.faulty
+    assert figures.first >= 0.85 * figures.faulty
+    assert figures.false_errors == ()
+    assert len(figures.false_warnings) <= 0.03 * figures.sound
