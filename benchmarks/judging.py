@@ -1,6 +1,6 @@
 """How long judging takes, and importing: 1,000 parameters x 10,000 steps, `import gradscope`, `gradscope --help`.
 
-    python benchmarks/judging.py
+python benchmarks/judging.py
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import sys
 import time
 
 import numpy as np
-
 from gradscope.diagnosis import diagnose
 from gradscope.history import RUN, History, Subject
 from gradscope.plugins import plugins
@@ -60,10 +59,11 @@ def main() -> None:
     print(f"  status {report.status}, history {held / 2**20:.1f} MiB   (bound: 64 MiB)")
     bare = median_s([sys.executable, "-c", "pass"])
     print(f"python -c pass                          {bare:.3f} s")
-    print(f"import gradscope                        {median_s([sys.executable, '-c', 'import gradscope']):.3f} s   (0.15 s)")
-    everything = "import gradscope; gradscope.watch"
-    print(f"import gradscope, with watch            {median_s([sys.executable, '-c', everything]):.3f} s   (0.15 s)")
-    print(f"gradscope --help                        {median_s([sys.executable, '-m', 'gradscope_cli', '--help']):.3f} s   (0.3 s)")
+    python = [sys.executable, "-c"]
+    print(f"import gradscope                        {median_s([*python, 'import gradscope']):.3f} s   (0.15 s)")
+    print(f"import gradscope, with watch            {median_s([*python, 'import gradscope; gradscope.watch']):.3f} s")
+    command = [sys.executable, "-m", "gradscope_cli", "--help"]
+    print(f"gradscope --help                        {median_s(command):.3f} s   (0.3 s)")
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
+import gradscope
 import torch
 from torch import nn
-from torch.nn import functional as F
-
-import gradscope
+from torch.nn import functional
 
 Step = Callable[[], None]
 TARGETS = {"mlp": 1.03, "gpt": 1.03, "cnn": 1.03, "tiny": 1.15}
@@ -42,7 +42,7 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, t, c = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        a = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, c)
+        a = functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, c)
         x = x + self.proj(a)
         return x + self.mlp(self.norm2(x))
 
@@ -77,7 +77,7 @@ def cnn() -> tuple[nn.Module, Any, Any]:
     """Convolutions with batch normalization on 32 images of 32x32."""
     widths = [3, 32, 64, 64, 128]
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for i, (a, b) in enumerate(pairwise(widths)):
         layers += [nn.Conv2d(a, b, 3, stride=1 + i % 2, padding=1), nn.BatchNorm2d(b), nn.ReLU()]
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
     return model, torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))
@@ -103,7 +103,7 @@ def variants(model: nn.Module, x: Any, y: Any) -> dict[str, Step]:
 
         def step() -> None:
             optimizer.zero_grad()
-            loss = F.cross_entropy(own(x), y)
+            loss = functional.cross_entropy(own(x), y)
             loss.backward()
             if look is not None:
                 look(own)

@@ -1,6 +1,6 @@
 """The same two rings with ReLU layers and He initialization: it learns, and gradscope has nothing to say.
 
-    gradscope check examples/deep_relu.py --quiet
+gradscope check examples/deep_relu.py --quiet
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Two rings, told apart by a network of ten sigmoid layers: it never learns. gradscope says why.
 
-    gradscope check examples/deep_sigmoid.py --quiet
+gradscope check examples/deep_sigmoid.py --quiet
 """
 
 import torch

@@ -41,7 +41,8 @@ def check_script(
 ) -> Outcome:
     """Runs a script, or trains the workload that it defines, under observation.
 
-    Raises TargetError for a file that is none; a script that raises gives an Outcome with its traceback.
+    Raises TargetError for a file that is none; a script that raises gives an Outcome with its traceback,
+    one that is interrupted an Outcome that says so.
     """
     script = open_script(file, arguments)
     scope = Scope(settings, steps=settings.steps)
@@ -58,6 +59,8 @@ def check_script(
                     code = script.run(Enough)
         except ScriptFailed as error:
             failure = str(error)
+        except KeyboardInterrupt:
+            failure = "interrupted"
         except Enough:
             pass
     report = scope.report()

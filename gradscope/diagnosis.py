@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -63,7 +64,8 @@ def diagnose(
             if rule.name in failed:
                 continue
             try:
-                with np.errstate(all="ignore"):
+                with np.errstate(all="ignore"), warnings.catch_warnings():
+                    warnings.simplefilter("ignore", RuntimeWarning)  # what is unknown is NaN, and compares as false
                     evidence = tuple(rule.judge(history, **thresholds[rule.name]))
             except NotJudged as reason:
                 abstentions.append(Abstention(rule.name, told(str(reason), history, live)))
@@ -76,7 +78,7 @@ def diagnose(
         verdicts += with_remedies(order_by_cause(found, rules), history, plugins, failed)
     framework = next((h.facts.get("framework") for h in live), None)
     return Report(
-        verdicts=tuple(joined(verdicts, rules)),
+        verdicts=tuple(joined(verdicts)),
         not_judged=tuple(dict.fromkeys(abstentions)),
         watched=watched(live),
         failures=failed | plugins.failures,
@@ -153,7 +155,7 @@ def order_by_cause(verdicts: Sequence[Verdict], rules: Sequence[Rule]) -> list[V
     return ordered
 
 
-def joined(verdicts: Sequence[Verdict], rules: Sequence[Rule]) -> list[Verdict]:
+def joined(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The verdicts of all objectives, each illness of one place once; the gravest objective first."""
     seen: set[tuple[str, str | None]] = set()
     unique = []

@@ -1,8 +1,8 @@
 """The memory of a run: tables of numbers (step x subject) per quantity, bounded, and nothing else.
 
-No array of the training is kept, only what was reduced from it. State lives here alone: rules read it, adapters fill it.
-When a table reaches its share of the memory, every second row of its older three quarters goes, except rows that hold a
-value which is not finite; so the first steps, the last steps and every accident stay.
+No array of the training is kept, only what was reduced from it. State lives here alone: rules read it, adapters fill
+it. When a table reaches its share of the memory, every second row of its older three quarters goes, except rows that
+hold a value which is not finite; so the first steps, the last steps and every accident stay.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ MISSING = -1.0
 """Stands in a gradient norm for "no gradient": backward did not reach the parameter (None)."""
 UNOBSERVED = -2.0
 """Stands in a gradient norm for "not looked at": the parameter was not known yet at that step."""
+
+COUNTS = ("loss_nonfinite", "skipped", "nonfinite", "output_nonfinite", "input_nonfinite")
+"""Quantities above zero where something was not finite; their rows are not thinned out."""
 
 DEFAULT_BUDGET = 64 * 2**20
 
@@ -117,9 +120,16 @@ class Table:
             cells = self._cells[self._layer[quantity]]
             if isinstance(given, Mapping):
                 for name, value in given.items():
-                    cells[row, self._index[name]] = value
+                    cells[row, self._index[name]] = self._clipped(value)
             else:
-                cells[row, : len(self.subjects)] = given
+                cells[row, : len(self.subjects)] = self._clipped(given)
+
+    def _clipped(self, given: Any) -> Any:
+        """The values with finite ones that the table's dtype cannot hold at its largest number."""
+        if self._dtype == np.dtype("f8"):
+            return given
+        values, top = np.asarray(given, "f8"), float(np.finfo(self._dtype).max)
+        return np.where(np.isfinite(values), np.clip(values, -top, top), values)
 
     def _reserve(self, rows: int, columns: int) -> None:
         have_rows, have_columns = self._cells.shape[1:]
@@ -142,14 +152,23 @@ class Table:
     def _bytes(self, rows: int, columns: int) -> int:
         return rows * (len(self.quantities) * columns * self._dtype.itemsize + 8)
 
+    def _accidents(self) -> Array:
+        """A mask of the rows that hold, or count, something that is not finite."""
+        cells = self._cells[:, : self._rows, : len(self.subjects)]
+        if self.fill == UNOBSERVED:
+            return np.asarray(~np.isfinite(cells).all(axis=(0, 2)))
+        counts = [self._layer[q] for q in COUNTS if q in self._layer]
+        return np.asarray((cells[counts] > 0).any(axis=(0, 2)))
+
     def _thin(self) -> None:
         old = self._rows * 3 // 4
         keep = np.ones(self._rows, bool)
         keep[1:old:2] = False
-        if self.fill == UNOBSERVED:
-            keep |= ~np.isfinite(self._cells[:, : self._rows]).all(axis=(0, 2))
-            if keep.all():
-                keep[1:old:2] = False
+        accidents = self._accidents()
+        keep |= accidents
+        if keep.sum() > self._rows * 7 // 8:  # nearly everything is an accident: the first of them stays
+            keep[1:old:2] = False
+            keep[np.flatnonzero(accidents)[:1]] = True
         kept = int(keep.sum())
         self._cells[:, :kept] = self._cells[:, : self._rows][:, keep]
         self._cells[:, kept:] = self.fill
@@ -261,6 +280,17 @@ class History:
     def run(self, quantity: str) -> Array:
         """A quantity of the whole run per observed step, shape (steps,)."""
         return self["step"].series(quantity, RUN)
+
+    def run_at(self, quantity: str, table: str) -> Array:
+        """A quantity of the whole run at the steps of a table, shape (rows of that table,); NaN where it is gone."""
+        known, wanted = self["step"].steps, self[table].steps
+        values = np.full(len(wanted), np.nan)
+        if not len(known):
+            return values
+        at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        same = known[at] == wanted
+        values[same] = self.run(quantity)[at[same]]
+        return values
 
     def source_of(self, module: str | None) -> str | None:
         """file:line of the code that created a module, when known."""

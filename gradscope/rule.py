@@ -19,7 +19,7 @@ Judge = Callable[..., Iterator[Evidence]]
 SECTIONS = ("What it does", "Why is this bad", "Thresholds", "Not flagged", "References")
 
 
-class NotJudged(Exception):  # noqa: N818 - an abstention is no error
+class NotJudged(Exception):
     """Raised by a rule that cannot know; its text is the reason that the report shows."""
 
 

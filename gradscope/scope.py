@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from gradscope import statistics
 from gradscope.adapter import Adapter, Watched
-from gradscope.diagnosis import diagnose
+from gradscope.diagnosis import check_settings, diagnose
 from gradscope.errors import MissingFramework, UsageError
 from gradscope.history import DEFAULT_BUDGET, MISSING, RUN, History, Subject
 from gradscope.plugins import plugins
@@ -39,7 +39,7 @@ class Scope:
         self.on_progress: Any = None
         self._arrays: History | None = None
         self._previous: dict[str, Any] = {}
-        self._logged = math.nan
+        self._logged: float | None = None
 
     # -- what adapters call ----------------------------------------------------------------------------------------
 
@@ -49,6 +49,11 @@ class Scope:
         history.facts["limits"] = self.limits
         self.histories.append(history)
         return history
+
+    def take_logged(self) -> float | None:
+        """The loss that was logged before the step that is being recorded, once; None when there is none."""
+        value, self._logged = self._logged, None
+        return value
 
     def stepped(self, steps: int) -> None:
         """Called after each optimizer step with the count of steps; ends an observation that has a limit."""
@@ -60,14 +65,16 @@ class Scope:
     # -- what users call -------------------------------------------------------------------------------------------
 
     def log(self, *, loss: Any) -> None:
-        """Adds the loss of the step that comes, or that was just taken. Anything that float() takes."""
+        """Adds the loss of the step that comes, or that was just taken. Anything that float() takes.
+
+        It belongs to the last step when that has no loss yet, else to the next one.
+        """
         value = float(loss)
-        for history in self.histories:
-            table = history["step"]
-            if len(table):
-                last = int(table.steps[-1])
-                if math.isnan(table.series("loss", RUN)[-1]):
-                    table.record(last, {"loss": {RUN: value}, "loss_nonfinite": {RUN: float(not math.isfinite(value))}})
+        waiting = [h["step"] for h in self.histories if lacks_loss(h)]
+        for table in waiting:
+            bad = float(not math.isfinite(value))
+            table.record(int(table.steps[-1]), {"loss": {RUN: value}, "loss_nonfinite": {RUN: bad}})
+        self._logged = None if waiting else value
 
     def observe(
         self,
@@ -94,6 +101,8 @@ class Scope:
         weights = {k: numbers(k, v) for k, v in (parameters or {}).items()}
         for name in [*given, *weights]:
             self._add_array(history, name, given.get(name), weights.get(name))
+        logged = self.take_logged()
+        loss = logged if loss is None else loss
         bad = None if loss is None else float(not math.isfinite(loss))
         values = {
             "loss": loss,
@@ -174,6 +183,14 @@ class Enough(BaseException):
     """Raised out of the last observed optimizer step; not an Exception, so that a script's own handlers let it by."""
 
 
+def lacks_loss(history: History) -> bool:
+    """Whether there is a last step, and its loss is not known."""
+    table = history["step"]
+    if not len(table):
+        return False
+    return math.isnan(table.series("loss", RUN)[-1]) and table.series("loss_nonfinite", RUN)[-1] != 1
+
+
 def numbers(name: str, value: ArrayLike) -> Any:
     """The value as an array. Raises UsageError when it does not hold numbers."""
     array = np.asarray(value)
@@ -194,9 +211,12 @@ def watch(
     model: a model of a supported framework, or a list of them. optimizer: its optimizer, or a list; without one every
     optimizer that holds the model's parameters is observed. settings: as in [tool.gradscope]; by default those of the
     nearest pyproject.toml. budget: bytes that the history may take. Without arguments, a Scope for observe().
-    Raises UsageError for what no adapter recognizes, CannotJudge for a model without parameters.
+    Raises UsageError for what no adapter recognizes and for settings that are wrong, CannotJudge for a model without
+    parameters.
     """
-    scope = Scope(settings_of(settings), budget=budget)
+    chosen = settings_of(settings)
+    check_settings(chosen, plugins())
+    scope = Scope(chosen, budget=budget)
     if model is not None:
         scope.watched = adapter_for(model).watch(scope, model, optimizer)
     return scope

@@ -10,6 +10,7 @@ import traceback
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Script:
         """
         with as_main(self) as module:
             try:
+                import_package(self.package)
                 exec(self.code, module.__dict__)
             except stop:
                 return 0
@@ -52,6 +54,7 @@ class Script:
         """The names that the file defines, executed under a name other than `__main__`. Raises ScriptFailed."""
         with as_main(self, name=self.path.stem) as module:
             try:
+                import_package(self.package)
                 exec(self.code, module.__dict__)
             except SystemExit as leaving:
                 raise ScriptFailed(f"{self.path}: left by sys.exit({leaving.code!r}) while it was loaded") from leaving
@@ -73,9 +76,8 @@ def open_script(path: Path, arguments: Sequence[str] = ()) -> Script:
         code = compile(tree, str(path.resolve()), "exec", dont_inherit=True)
     except SyntaxError as error:
         line = (error.text or "").rstrip()
-        raise TargetError(
-            f"{path}:{error.lineno}: syntax error: {error.msg}" + (f"\n    {line}" if line else "")
-        ) from None
+        place = f"{path}:{error.lineno}" if error.lineno else f"{path}"
+        raise TargetError(f"{place}: syntax error: {error.msg}" + (f"\n    {line}" if line else "")) from None
     except ValueError as error:
         raise TargetError(f"{path}: not a Python source file: {error}") from None
     relative = any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
@@ -109,8 +111,6 @@ def as_main(script: Script, name: str = "__main__") -> Iterator[types.ModuleType
     sys.path.insert(0, str(root))
     sys.modules[name] = module
     try:
-        if script.package:
-            __import__(script.package)
         yield module
     finally:
         sys.argv, sys.path[:] = saved[0], saved[1]
@@ -118,6 +118,12 @@ def as_main(script: Script, name: str = "__main__") -> Iterator[types.ModuleType
             sys.modules[name] = saved[2]
         else:
             sys.modules.pop(name, None)
+
+
+def import_package(package: str | None) -> None:
+    """Imports the package of a script that imports relatively."""
+    if package:
+        import_module(package)
 
 
 def caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
@@ -142,9 +148,39 @@ def users_traceback(error: BaseException, script: Path) -> str:
 
 @contextlib.contextmanager
 def silenced(quiet: bool) -> Iterator[None]:
-    """Swallows what the script prints, when asked to."""
+    """Swallows what the script prints, when asked to: also what its processes and libraries in C print."""
     if not quiet:
         yield
         return
-    with Path(os.devnull).open("w") as sink, contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+    with (
+        Path(os.devnull).open("w") as sink,
+        descriptor_to(1, sink.fileno(), sys.stdout),
+        descriptor_to(2, sink.fileno(), sys.stderr),
+        contextlib.redirect_stdout(sink),
+        contextlib.redirect_stderr(sink),
+    ):
         yield
+
+
+@contextlib.contextmanager
+def descriptor_to(descriptor: int, sink: int, stream: Any) -> Iterator[None]:
+    """A file descriptor that points elsewhere for a while; nothing when it is closed."""
+    flush(stream)
+    try:
+        saved = os.dup(descriptor)
+    except OSError:
+        yield
+        return
+    try:
+        os.dup2(sink, descriptor)
+        yield
+    finally:
+        flush(stream)
+        os.dup2(saved, descriptor)
+        os.close(saved)
+
+
+def flush(stream: Any) -> None:
+    """Writes out what a stream holds back, when it is one that still can."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        stream.flush()

@@ -62,10 +62,17 @@ def match_rules(keys: Iterable[str], rules: Sequence[Named], *, where: str, exac
         }
         if not hits:
             known = [x for r in rules for x in (r.code, r.name)]
-            near = difflib.get_close_matches(wanted, known, 3, 0.5) or known[:6]
+            near = nearest(wanted, known)
             raise UnknownRule(f"{where}: no rule has the code or name {key!r}; did you mean {', '.join(near)}?")
         names |= hits
     return names
+
+
+def nearest(wanted: str, known: Sequence[str]) -> list[str]:
+    """What somebody may have meant: what begins alike, then what looks alike, else the first few."""
+    begin = [k for k in known if wanted and k.lower().startswith(wanted.lower())][:5]
+    alike = difflib.get_close_matches(wanted, known, 3, 0.5)
+    return list(dict.fromkeys([*begin, *alike]))[:6] or list(known[:6])
 
 
 def find_pyproject(start: Path) -> Path | None:
@@ -82,10 +89,16 @@ def load_settings(path: Path | None) -> Settings:
         return Settings()
     try:
         document = tomllib.loads(path.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not UTF-8: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror or error}") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from error
-    table = document.get("tool", {}).get("gradscope", {})
-    return parse_settings(table, where=f"{path} [tool.gradscope]")
+    tools = document.get("tool", {})
+    if not isinstance(tools, dict):
+        raise SettingsError(f"{path}: tool must be a table, got {tools!r}")
+    return parse_settings(tools.get("gradscope", {}), where=f"{path} [tool.gradscope]")
 
 
 def parse_settings(table: Any, *, where: str) -> Settings:

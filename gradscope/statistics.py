@@ -16,7 +16,11 @@ Array = NDArray[Any]
 
 def magnitudes(values: ArrayLike) -> Array:
     """|x| of every entry, flat, float64."""
-    return np.abs(np.asarray(values)).astype("f8", copy=False).ravel()
+    given = np.asarray(values)
+    if given.dtype.kind in "iub":  # the smallest integer has no positive counterpart of its own type
+        given = given.astype("f8")
+    sizes: Array = np.abs(given).astype("f8", copy=False).ravel()
+    return sizes
 
 
 def l2_norm(values: ArrayLike) -> float:

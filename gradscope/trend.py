@@ -21,7 +21,7 @@ FEWEST = 10
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """How a series moved from its opening (first tenth) to its closing (last quarter); medians, so outliers do not count.
+    """How a series moved from its opening (first tenth) to its closing (last quarter), by medians.
 
     first, last: medians of these. noise: deviation of the closing, from its median absolute deviation.
     gain: (first - last) / max(|first|, |last|). significance: the rank-sum statistic (Mann & Whitney 1947) of opening
@@ -80,11 +80,8 @@ def first_nonfinite_step(history: History) -> int | None:
     """The first step at which loss, gradient or parameter was not finite."""
     steps = [int(history["step"].steps[i]) for i in np.flatnonzero(history.run("loss_nonfinite") == 1)[:1]]
     norms = history["gradient"].column("gradient_norm")
-    skipped = history.run("skipped") == 1
-    for i in np.flatnonzero(~np.isfinite(norms).all(axis=1)):
-        if i < len(skipped) and not skipped[i]:
-            steps.append(int(history["gradient"].steps[i]))
-            break
+    used = ~np.isfinite(norms).all(axis=1) & (history.run_at("skipped", "gradient") != 1)
+    steps += [int(history["gradient"].steps[i]) for i in np.flatnonzero(used)[:1]]
     bad = history["parameter"].column("nonfinite")
     steps += [int(history["parameter"].steps[i]) for i in np.flatnonzero((bad > 0).any(axis=1))[:1]]
     return min(steps, default=None)
@@ -206,6 +203,12 @@ def update_ratios(history: History) -> Array:
     return np.divide(updates, norms, out=np.full(updates.shape, np.nan, "f8"), where=norms > 1e-12)
 
 
+def share_of(flags: Array) -> float:
+    """The mean of the flags that are known; 0 when none is."""
+    known = flags[np.isfinite(flags)]
+    return float(known.mean()) if len(known) else 0.0
+
+
 def matrices(table: Table) -> Array:
     """A mask of the parameters that are matrices (two dimensions or more) and are optimized."""
     return np.array([bool(s.traits.get("matrix") and s.traits.get("optimized")) for s in table.subjects], bool)
@@ -221,10 +224,8 @@ def total_gradient(history: History) -> Array:
     """The norm of all gradients together per step, before clipping where that was seen; shape (steps,)."""
     norms = history["gradient"].column("gradient_norm").astype("f8")
     total = np.sqrt(np.square(np.where(norms < 0, 0, norms)).sum(axis=1))
-    before = history.run("clip_before")
-    if len(before) == len(total):
-        total = np.where(np.isfinite(before), before, total)
-    return total
+    before = history.run_at("clip_before", "gradient")
+    return np.where(np.isfinite(before), before, total)
 
 
 def spikes_of(history: History, *, factor: float, settled: int, wide: int) -> tuple[Array, Array]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from gradscope_torch.session import Session
-from torch import Tensor
-from torch.utils import _pytree as pytree
-
 from gradscope.errors import CannotJudge, TargetError
 from gradscope.scope import Scope
 from gradscope.workload import Cold
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from gradscope_torch.session import Session
 
 
 def cold(scope: Scope, target: Cold) -> None:

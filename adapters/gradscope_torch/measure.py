@@ -7,8 +7,11 @@ are those of gradscope.statistics, which the conformance tests hold them to.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 MODULE_STATISTICS = (
@@ -20,6 +23,10 @@ MODULE_STATISTICS = (
     "input_nonfinite",
 )
 DENSE_FLOATS = (torch.float32, torch.float64)
+TINY = 4096
+"""Tensors of at most that many elements are reduced together, as one array."""
+LARGEST = 3e38
+"""What a finite number is limited to, for a History keeps float32."""
 
 
 def is_plain(tensor: Tensor) -> bool:
@@ -42,9 +49,58 @@ def dense_values(tensor: Tensor) -> Tensor:
     return tensor.abs() if tensor.is_complex() else tensor
 
 
-def fast_norms(tensors: Sequence[Tensor]) -> Tensor:
-    """L2 norms of plain tensors of one device, shape (len(tensors),). May overflow or underflow: see exact_norm."""
-    return torch.stack(torch._foreach_norm(tensors))
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Which of a list of tensors of the host are tiny, by dtype: (positions, offsets in one flat array, its size)."""
+
+    tiny: tuple[tuple[list[int], NDArray[np.intp], int], ...]
+    other: list[int]
+
+
+def split(tensors: Sequence[Tensor]) -> Split:
+    """Sorts tensors into tiny ones, whose norms numpy finds faster, and others."""
+    groups: dict[torch.dtype, list[int]] = {}
+    other = []
+    for at, tensor in enumerate(tensors):
+        if 0 < tensor.numel() <= TINY:
+            groups.setdefault(tensor.dtype, []).append(at)
+        else:
+            other.append(at)
+    tiny = []
+    for positions in groups.values():
+        ends = np.cumsum([tensors[at].numel() for at in positions])
+        tiny.append((positions, np.concatenate([[0], ends[:-1]]).astype(np.intp), int(ends[-1])))
+    return Split(tuple(tiny), other)
+
+
+def fast_norms(tensors: Sequence[Tensor], parts: Split | None = None) -> Tensor:
+    """L2 norms of plain tensors of one device, shape (len(tensors),).
+
+    On the host they may overflow or underflow (see exact_norm); elsewhere they are summed in float64 where it can do
+    that. `parts` is split(tensors), kept from an earlier call.
+    """
+    if tensors[0].device.type == "cpu":
+        return host_norms(tensors, parts or split(tensors))
+    try:
+        return torch.stack(torch._foreach_norm(tensors, 2, torch.float64))
+    except (RuntimeError, NotImplementedError, TypeError):
+        return torch.stack(torch._foreach_norm(tensors))
+
+
+def host_norms(tensors: Sequence[Tensor], parts: Split) -> Tensor:
+    """fast_norms of the host: tiny tensors as one array, the others by torch."""
+    if not parts.tiny:
+        return torch.stack(torch._foreach_norm(tensors)).detach()
+    norms = np.empty(len(tensors))
+    for positions, offsets, size in parts.tiny:
+        flat = torch._utils._flatten_dense_tensors([tensors[at] for at in positions]).detach().numpy()
+        if flat.size != size:
+            return host_norms(tensors, split(tensors))
+        with np.errstate(all="ignore"):
+            norms[positions] = np.sqrt(np.add.reduceat(flat * flat, offsets))
+    if parts.other:
+        norms[parts.other] = torch.stack(torch._foreach_norm([tensors[at] for at in parts.other])).detach().numpy()
+    return torch.from_numpy(norms)
 
 
 def exact_norm(tensor: Tensor) -> Tensor:
@@ -55,11 +111,12 @@ def exact_norm(tensor: Tensor) -> Tensor:
     return torch.linalg.vector_norm(values.double())
 
 
-def norms(tensors: Sequence[Tensor], plain: bool) -> Tensor:
+def norms(tensors: Sequence[Tensor], plain: bool, parts: Split | None = None) -> Tensor:
     """L2 norms, shape (len(tensors),): the fast way when all are plain, else one by one."""
     if plain:
-        return fast_norms(tensors)
-    return torch.stack([exact_norm(t) for t in tensors])
+        return fast_norms(tensors, parts)
+    found = [exact_norm(t) for t in tensors]
+    return torch.stack([n.to(found[0].device) for n in found])
 
 
 def gradient_statistics(gradient: Tensor) -> Tensor:
@@ -79,20 +136,27 @@ def gradient_statistics(gradient: Tensor) -> Tensor:
 
 def parameter_statistics(before: Tensor, after: Tensor) -> Tensor:
     """(norm before, deviation before, norm of the difference, fraction moved, non-finite count after), float32."""
-    old, new = before.float(), dense_values(after).float()
+    old, new = before, dense_values(after)
     if not old.numel():
         return torch.zeros(5, device=old.device)
-    difference = new - old
+    moved = (new != old).float().mean()
+    wide = torch.promote_types(torch.promote_types(old.dtype, new.dtype), torch.float32)
+    old, new = old.to(wide), new.to(wide)
     deviation = old.std(correction=0) if old.numel() > 1 else torch.zeros((), device=old.device)
     return torch.stack(
         [
-            torch.linalg.vector_norm(old),
-            deviation,
-            torch.linalg.vector_norm(difference),
-            (difference != 0).float().mean(),
+            storable(torch.linalg.vector_norm(old, dtype=torch.float64)),
+            deviation.float(),
+            storable(torch.linalg.vector_norm(new - old, dtype=torch.float64)),
+            moved,
             (~torch.isfinite(new)).sum().float(),
         ]
     )
+
+
+def storable(value: Tensor) -> Tensor:
+    """A number as float32, Inf only when it was."""
+    return torch.where(torch.isfinite(value), value.clamp(max=LARGEST), value).float()
 
 
 def output_statistics(output: Tensor, given: Tensor | None) -> Tensor:

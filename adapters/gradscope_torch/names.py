@@ -26,15 +26,12 @@ class Names:
         self._modules: dict[int, str] = {}
         self._parameters: dict[int, tuple[str, str]] = {}
         self._owners: dict[int, torch.nn.Module] = {}
+        self._parents: dict[int, tuple[torch.nn.Module, str]] = {}
         self._held: list[tuple[torch.nn.Module, torch.nn.Module]] = []
 
     def refresh(self) -> None:
         """Names everything anew, for modules may have been replaced since."""
-        held, self._held = self._held, []
         self._index()
-        for parent, child in held:
-            if not self.known(child):
-                self.adopt(child, parent)
 
     def add_root(self, module: torch.nn.Module, name: str | None, frame: FrameType | None = None) -> None:
         """Makes a module a root. Without a name, that of the variable which holds it is looked for."""
@@ -52,10 +49,16 @@ class Names:
         weighty = [r for r in self.roots.values() if any(True for _ in r[0].parameters())]
         self._modules.clear()
         self._owners.clear()
+        self._parameters.clear()
+        self._parents.clear()
+        held, self._held = self._held, []
         for module, name in self.roots.values():
             prefix = name if len(weighty) > 1 or not any(module is m for m, _ in weighty) else ""
             for path, child in module.named_modules():
                 self._name(child, clean(".".join(x for x in (prefix, path) if x)))
+        for parent, child in held:
+            if not self.known(child):
+                self.adopt(child, parent)
 
     def _name(self, module: torch.nn.Module, name: str) -> None:
         if id(module) in self._modules:
@@ -63,7 +66,9 @@ class Names:
         self._modules[id(module)] = name
         for key, parameter in module.named_parameters(recurse=False):
             self._owners.setdefault(id(parameter), module)
-            self._parameters[id(parameter)] = (clean(f"{name}.{key}" if name else key), name)
+            self._parameters.setdefault(id(parameter), (clean(f"{name}.{key}" if name else key), name))
+        for key, child in module.named_children():
+            self._parents.setdefault(id(child), (module, key))
 
     def adopt(self, child: torch.nn.Module, parent: torch.nn.Module) -> None:
         """Names a module that was called inside another one which does not register it (kept in a list, say)."""
@@ -90,6 +95,10 @@ class Names:
     def owner(self, parameter: torch.Tensor) -> torch.nn.Module | None:
         """The module that holds the parameter."""
         return self._owners.get(id(parameter))
+
+    def parent(self, module: torch.nn.Module) -> tuple[torch.nn.Module, str] | None:
+        """(the module that registers this one, under which name), or None for a root."""
+        return self._parents.get(id(module))
 
     def all_parameters(self) -> Iterator[torch.nn.Parameter]:
         """Every parameter of every root and adopted module, once."""

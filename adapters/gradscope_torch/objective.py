@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from gradscope.history import MISSING, RUN, UNOBSERVED, History, Subject
+from gradscope.history import MISSING, RUN, UNOBSERVED, History, Subject, Table
 from torch import Tensor
 
 from gradscope_torch import measure
@@ -17,6 +17,8 @@ from gradscope_torch.names import Names
 
 SNAPSHOT_LIMIT = 512 * 2**20
 """Bytes of weights that are copied to measure an update; parameters beyond it are not measured."""
+SMALLEST = 1e-18
+"""Norms below it may have lost squares to underflow in float32, and are found anew."""
 PENDING_ROWS = 16
 """Rows of norms that may wait on an accelerator before they are fetched together."""
 
@@ -50,7 +52,9 @@ class Objective:
         self._before: list[Tensor | None] = []
         self._direction: Tensor | None = None
         self._pending: list[tuple[int, list[int], Tensor]] = []
-        self._groups = -1
+        self._size = (-1, -1)
+        self._present: list[int] = []
+        self._split: measure.Split | None = None
         self.skipped = False
 
     # -- subjects --------------------------------------------------------------------------------------------------
@@ -60,18 +64,20 @@ class Objective:
         own = [p for group in self.optimizer.param_groups for p in group["params"]]
         mine = {id(p) for p in own}
         free = [p for p in self.names.all_parameters() if id(p) not in mine and id(p) not in elsewhere]
-        self._groups = len(self.optimizer.param_groups)
+        self._size = self._size_now()
         known = {id(p) for p in self.parameters}
-        for p, optimized in [(p, True) for p in own] + [(p, False) for p in free if p.requires_grad]:
+        for p in [*own, *(p for p in free if p.requires_grad)]:
             if id(p) not in known:
+                known.add(id(p))
                 self.parameters.append(p)
-                self.optimized.append(optimized)
+        self.optimized = [id(p) in mine for p in self.parameters]
+        self._split = None
         self.plain = all(p.dtype in measure.DENSE_FLOATS for p in self.parameters)
         self.host = all(p.device.type == "cpu" for p in self.parameters)
         self._name(elsewhere)
 
     def _name(self, elsewhere: set[int]) -> None:
-        tables = (self.history["gradient"], self.history["parameter"])
+        subjects: list[Subject] = []
         taken: set[str] = set()
         for at, (p, optimized) in enumerate(zip(self.parameters, self.optimized, strict=True)):
             name, module = self.names.parameter(p, f"parameter {at}")
@@ -92,17 +98,18 @@ class Objective:
                 "reachable": owner is not None or not self.names.roots,
             }
             source = self.names.source(owner) if owner is not None else None
-            subject = Subject(name, module, str(p.dtype).removeprefix("torch."), source, traits)
-            for table in tables:
-                if at < len(table.subjects) and table.subjects[at].name != name:
-                    table.rename(at, subject)
-                else:
-                    table.add(subject)
+            subjects.append(Subject(name, module, str(p.dtype).removeprefix("torch."), source, traits))
+        for table in (self.history["gradient"], self.history["parameter"]):
+            name_columns(table, subjects)
 
     @property
     def unknown(self) -> bool:
         """Whether parameters may have come since the last survey."""
-        return self._groups != len(self.optimizer.param_groups)
+        return self._size != self._size_now()
+
+    def _size_now(self) -> tuple[int, int]:
+        groups = self.optimizer.param_groups
+        return len(groups), sum(len(g["params"]) for g in groups)
 
     # -- carried gradients -----------------------------------------------------------------------------------------
 
@@ -151,8 +158,10 @@ class Objective:
         if not gradients:
             self._write(self.step, present, np.empty(0))
             return
+        if self.plain and self.host and (self._split is None or self._present != present):
+            self._present, self._split = present, measure.split(gradients)
         try:
-            norms = measure.norms(gradients, self.plain)
+            norms = measure.norms(gradients, self.plain, self._split)
         except (RuntimeError, NotImplementedError, TypeError):
             self.plain = False
             norms = measure.norms(gradients, False)
@@ -165,21 +174,21 @@ class Objective:
 
     def _write(self, step: int, present: list[int], norms: Any, gradients: list[Any] | None = None) -> None:
         row = np.full(len(self.parameters), MISSING)
-        for at, p in enumerate(self.parameters):
-            if not p.requires_grad:
-                row[at] = UNOBSERVED
+        if len(present) < len(row):
+            for at in set(range(len(row))).difference(present):
+                if not self.parameters[at].requires_grad:
+                    row[at] = UNOBSERVED
         values = np.array(norms, dtype="f8")
-        if gradients is not None and (np.isinf(values).any() or (values == 0).any()):
-            for at in np.flatnonzero(np.isinf(values) | (values == 0)):
+        if gradients is not None:
+            for at in np.flatnonzero(np.isinf(values) | (values < SMALLEST)).tolist():
                 values[at] = float(measure.exact_norm(gradients[at]))
         row[present] = values
         if self._probe is None:
             moving = [at for at, value in zip(present, values, strict=True) if value > 0 and self.optimized[at]]
             if moving:
                 self._probe = (self.parameters[min(moving, key=lambda at: self.parameters[at].numel())], None, 0)
-        self.history["gradient"].record(
-            step, {"gradient_norm": np.clip(row, None, 3e38) if np.isfinite(row).all() else row}
-        )
+        clipped = np.where(np.isfinite(row), np.clip(row, None, measure.LARGEST), row)
+        self.history["gradient"].record(step, {"gradient_norm": clipped})
 
     def flush(self) -> None:
         """Fetches the rows that wait on an accelerator, in one transfer each."""
@@ -202,7 +211,7 @@ class Objective:
             "learning_rate": learning_rate,
             "skipped": float(self.skipped),
             "carried_over": float(not self.cleared) if self.step and between.passes and self._probe else math.nan,
-            "cleared_early": float(between.delivered and not any(p.grad is not None for p in self.parameters)),
+            "cleared_early": self._cleared_early(),
             "backward_passes": float(between.passes),
         }
         if between.clip is not None:
@@ -226,6 +235,12 @@ class Objective:
             self._probe = (parameter, gradient, gradient._version if gradient is not None else 0)
             self.cleared = gradient is None
         self.step += 1
+
+    def _cleared_early(self) -> float:
+        """1 when gradients were delivered and are gone now; NaN at the first step, whose delivery nobody saw."""
+        if not self.step:
+            return math.nan
+        return float(self.between.delivered and not any(p.grad is not None for p in self.parameters))
 
     def _write_full(self) -> None:
         table = self.history["parameter"]
@@ -285,6 +300,17 @@ class Objective:
                 step_values["batch_size"] = float(values[note.quantities.index("batch_size")])
         for site, counts in classes:
             self.history.count_classes(site, counts.cpu().numpy())
+
+
+def name_columns(table: Table, subjects: list[Subject]) -> None:
+    """Gives the columns of a table their subjects, also where names have changed places."""
+    changed = [at for at, s in enumerate(table.subjects) if s.name != subjects[at].name]
+    for at in changed:
+        table.rename(at, replace(subjects[at], name=f"{subjects[at].name} #{at}"))
+    for at in changed:
+        table.rename(at, subjects[at])
+    for subject in subjects:
+        table.add(subject)
 
 
 def loss_of(between: Between) -> tuple[float, float]:

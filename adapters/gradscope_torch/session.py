@@ -15,6 +15,8 @@ from gradscope_torch.names import Names
 from gradscope_torch.recorder import Recorder, every_step
 from gradscope_torch.source import Sources
 
+VARIABLE = "TORCHDYNAMO_DISABLE"
+
 
 class Session:
     """Global hooks on modules, optimizers and functions, from `with` to its end. Compiled models run eagerly in it."""
@@ -26,7 +28,7 @@ class Session:
         self.recorder = Recorder(scope, self.names, every_step, lambda _optimizer: True)
         self.recorder.on_step = scope.stepped
         self._handles: list[Any] = []
-        self._compiling = False
+        self._eager: tuple[str | None, bool | None] = (None, None)
 
     def __enter__(self) -> Session:
         self.sources.install()
@@ -38,11 +40,11 @@ class Session:
         ]
         self.recorder.listen()
         self.recorder.push_mode()
-        self._compiling = run_eagerly(True)
+        self._eager = run_eagerly()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        run_eagerly(self._compiling)
+        restore_compiling(self._eager)
         self.sources.remove()
         for handle in self._handles:
             handle.remove()
@@ -55,12 +57,23 @@ class Session:
         self.recorder.enter(module)
 
 
-def run_eagerly(disabled: bool) -> bool:
-    """Makes torch.compile a no-op (or undoes that) and says what it was before: hooks inside a graph never fire."""
-    variable = "TORCHDYNAMO_DISABLE"
-    before = os.environ.get(variable) == "1"
-    os.environ[variable] = "1" if disabled else "0"
+def run_eagerly() -> tuple[str | None, bool | None]:
+    """Makes torch.compile a no-op, for hooks inside a graph never fire; gives what restore_compiling() wants."""
+    dynamo = sys.modules.get("torch._dynamo.config")
+    before = (os.environ.get(VARIABLE), dynamo.disable if dynamo is not None else None)
+    os.environ[VARIABLE] = "1"
+    if dynamo is not None:
+        dynamo.disable = True  # type: ignore[attr-defined]
+    return before
+
+
+def restore_compiling(before: tuple[str | None, bool | None]) -> None:
+    """Undoes run_eagerly(), also where torch._dynamo was imported only in between."""
+    variable, disabled = before
+    if variable is None:
+        os.environ.pop(VARIABLE, None)
+    else:
+        os.environ[VARIABLE] = variable
     dynamo = sys.modules.get("torch._dynamo.config")
     if dynamo is not None:
-        dynamo.disable = disabled
-    return before
+        dynamo.disable = variable == "1" if disabled is None else disabled  # type: ignore[attr-defined]

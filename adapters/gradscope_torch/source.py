@@ -9,7 +9,9 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+import textwrap
 import weakref
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from gradscope_torch.names import Names
 
 TORCH = str(Path(torch.__path__[0]))
+CONTAINERS = (torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict)
 
 
 def created_at(module: torch.nn.Module, frame: FrameType | None) -> tuple[str, bool] | None:
@@ -85,29 +88,52 @@ class Sources:
         return self._lines.get(module)
 
     def static(self, module: torch.nn.Module, names: Names) -> str | None:
-        """The line in the text of the class that holds the module, if it can be found."""
-        for root, _ in names.roots.values():
-            for parent in root.modules():
-                for key, child in parent.named_children():
-                    if child is module:
-                        return assignment_line(type(parent), key)
-        return None
+        """The line in the text of the class that holds the module, or where its container was made."""
+        found = names.parent(module)
+        if found is None:
+            return None
+        parent, key = found
+        line = assignment_line(type(parent), key)
+        if line is None and isinstance(parent, CONTAINERS):
+            return self.of(parent) or self.static(parent, names)
+        return line
+
+
+def assignment_line(owner: type, attribute: str) -> str | None:
+    """file:line of `self.attribute = ...` in a class or its bases, or None."""
+    return next((lines[attribute] for lines in map(assignments, owner.__mro__) if attribute in lines), None)
 
 
 @cache
-def assignment_line(owner: type, attribute: str) -> str | None:
-    """file:line of `self.attribute = ...` in a class, or None."""
+def assignments(owner: type) -> dict[str, str]:
+    """attribute -> file:line of the first assignment to it in the text of a user's class; {} where there is no text."""
     try:
-        lines, start = inspect.getsourcelines(owner)
         file = inspect.getsourcefile(owner)
-        tree = ast.parse(inspect.cleandoc("".join(lines)) if lines[0][:1] == " " else "".join(lines))
+        if file is None or not is_users(file):
+            return {}
+        lines, start = inspect.getsourcelines(owner)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
     except (OSError, TypeError, SyntaxError):
-        return None
-    if file is None or not is_users(file):
-        return None
+        return {}
+    found: dict[str, str] = {}
     for node in ast.walk(tree):
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        for target in targets:
-            if isinstance(target, ast.Attribute) and target.attr == attribute:
-                return f"{file}:{start + node.lineno - 1}"
-    return None
+        for attribute in assigned_attributes(node):
+            found.setdefault(attribute, f"{file}:{start + node.lineno - 1}")  # type: ignore[attr-defined]
+    return found
+
+
+def assigned_attributes(node: ast.AST) -> Iterator[str]:
+    """The attributes that a statement assigns to, those in tuples too."""
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = list(node.targets)
+    elif isinstance(node, ast.AnnAssign):
+        targets = [node.target]
+    while targets:
+        target = targets.pop(0)
+        if isinstance(target, ast.Attribute):
+            yield target.attr
+        elif isinstance(target, ast.Tuple | ast.List):
+            targets.extend(target.elts)
+        elif isinstance(target, ast.Starred):
+            targets.append(target.value)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-
 from gradscope.errors import CannotJudge, UsageError
 from gradscope.scope import Scope
 from gradscope.workload import Workload

@@ -51,7 +51,7 @@ class Watch:
         mine = {id(p) for p in names.all_parameters()}
         self.models = models
         self.compiled = any(is_compiled(m) for m in models)
-        self.recorder = Recorder(scope, names, sparse_schedule, lambda o: self._is_ours(o, mine))
+        self.recorder = Recorder(scope, names, sparse_schedule, lambda o: self._is_ours(o, mine), self._candidates)
         self._forward_handles: list[Any] = []
         self._handles: list[Any] = []
         self.recorder.on_step = self._prepare
@@ -65,6 +65,15 @@ class Watch:
             scope.limits["activations"] = "the model is compiled: hooks on its modules would not fire"
         self.recorder.listen()
         self._prepare(0)
+
+    def _candidates(self) -> list[torch.Tensor]:
+        """Whose gradients tell that a backward pass is ours, as long as no step was seen."""
+        held = [p for o in self.optimizers for g in o.param_groups for p in g["params"]]
+        return [*self.recorder.names.all_parameters(), *held]
+
+    def refresh(self) -> None:
+        """Writes what waits, so that a report shows everything; harmless at any time."""
+        self.recorder.refresh()
 
     def _is_ours(self, optimizer: Any, mine: set[int]) -> bool:
         if self.optimizers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import click
 from gradscope.check import check_cold, check_script, parse_target
 from gradscope.diagnosis import check_settings
+from gradscope.errors import UsageError
 from gradscope.gate import COULD_NOT, exit_code
 from gradscope.plugins import plugins
 from gradscope.settings import FAIL_ON, Settings, find_pyproject, load_settings, parse_override
@@ -45,6 +47,7 @@ def command(target: str, arguments: tuple[str, ...], quiet: bool, output: Path |
     loaded = plugins()
     check_settings(settings, loaded)
     reporter = loaded.reporter(settings.format)
+    check_output(output)
     file, name = parse_target(target)
     if name is None:
         if options["input_shape"] or options["classes"]:
@@ -63,6 +66,17 @@ def command(target: str, arguments: tuple[str, ...], quiet: bool, output: Path |
         click.echo(f"gradscope: the program failed before the end of the check\n{outcome.failure}", err=True)
         sys.exit(COULD_NOT)
     sys.exit(exit_code(outcome.report, settings.fail_on))
+
+
+def check_output(output: Path | None) -> None:
+    """Raises UsageError, before anything is run, for a report that could not be written."""
+    if output is None:
+        return
+    folder = next(f for f in output.absolute().parents if f.exists())
+    if not folder.is_dir():
+        raise UsageError(f"--output {output}: {folder} is a file, not a folder")
+    if not os.access(output if output.exists() else folder, os.W_OK):
+        raise UsageError(f"--output {output}: cannot be written there")
 
 
 def settings_from(target: str, options: dict[str, Any]) -> Settings:

@@ -12,7 +12,7 @@ from gradscope.errors import GradscopeError
 
 
 def clear_errors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turns what gradscope raises on purpose into a message on stderr and exit code 2."""
+    """Turns what gradscope raises, on purpose or not, into a message on stderr and exit code 2."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -20,6 +20,11 @@ def clear_errors(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         except GradscopeError as error:
             click.echo(f"gradscope: {error}", err=True)
+            sys.exit(2)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - exit code 1 is kept for verdicts
+            click.echo(f"gradscope: unforeseen {type(error).__name__}: {error}", err=True)
             sys.exit(2)
 
     return run

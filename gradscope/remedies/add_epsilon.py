@@ -15,7 +15,10 @@ def add_epsilon(_verdict: Verdict, _history: History) -> Remedy | None:
         "keep arguments away from where a function ends",
         "log(0), 0/0, sqrt at 0 (its slope is infinite) and exp of large numbers are not finite",
         {
-            "torch": "torch.log(p.clamp_min(1e-7)); torch.sqrt(x + 1e-8); a / (b + 1e-8)\n# or a fused loss: F.binary_cross_entropy_with_logits(logits, target)"
+            "torch": (
+                "torch.log(p.clamp_min(1e-7)); torch.sqrt(x + 1e-8); a / (b + 1e-8)\n"
+                "# or a fused loss: F.binary_cross_entropy_with_logits(logits, target)"
+            )
         },
         "Goldberg (1991) doi:10.1145/103162.103163",
     )

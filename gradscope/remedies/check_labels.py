@@ -15,7 +15,10 @@ def check_labels(_verdict: Verdict, _history: History) -> Remedy | None:
         "check that inputs and labels belong together, and that a tiny subset can be learnt by heart",
         "a loss that stays at that of a constant prediction means that the inputs tell nothing about the targets",
         {
-            "torch": "x, y = x[:20], y[:20]  # train on these alone: the loss must go to zero\norder = torch.randperm(len(x)); x, y = x[order], y[order]  # one permutation for both"
+            "torch": (
+                "x, y = x[:20], y[:20]  # train on these alone: the loss must go to zero\n"
+                "order = torch.randperm(len(x)); x, y = x[order], y[order]  # one permutation for both"
+            )
         },
         "Karpathy (2019) A recipe for training neural networks",
     )

@@ -20,7 +20,10 @@ def clip_gradient_norm(_verdict: Verdict, history: History) -> Remedy | None:
         f"clip the gradient at a global norm of {limit:g}",
         f"the median gradient norm of this run is {usual:.3g}; twice that cuts the outliers alone",
         {
-            "torch": f"torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={limit:g})  # between backward() and step()"
+            "torch": (
+                f"torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={limit:g})  # between backward() "
+                "and step()"
+            )
         },
         "Pascanu et al. (2013) arXiv:1211.5063",
     )

@@ -13,7 +13,8 @@ def connect_parameter(_verdict: Verdict, _history: History) -> Remedy | None:
     return Remedy(
         "connect-parameter",
         "keep the computation between this module and the loss inside autograd",
-        "detach(), .data, .item(), .numpy(), no_grad() and comparisons cut the graph; a module that never runs should go",
+        "detach(), .data, .item(), .numpy(), no_grad() and comparisons cut the graph; a module that "
+        "never runs should go",
         {"torch": "features = encoder(x)  # no .detach(), .numpy() or torch.no_grad() on the way to the loss"},
         "PyTorch: Autograd mechanics",
     )

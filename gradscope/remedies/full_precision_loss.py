@@ -15,7 +15,10 @@ def full_precision_loss(_verdict: Verdict, _history: History) -> Remedy | None:
         "compute the part that overflows in float32",
         "float16 ends at 65504, that is exp(11); no loss scale helps an overflow in the forward pass",
         {
-            "torch": "with torch.autocast(device_type, enabled=False):\n    loss = F.cross_entropy(logits.float(), target)  # or bfloat16 for all"
+            "torch": (
+                "with torch.autocast(device_type, enabled=False):\n"
+                "    loss = F.cross_entropy(logits.float(), target)  # or bfloat16 for all"
+            )
         },
         "Micikevicius et al. (2018) arXiv:1710.03740",
     )

@@ -20,7 +20,9 @@ def lower_learning_rate(_verdict: Verdict, history: History) -> Remedy | None:
         f"lower the learning rate from {rate:g} to about {better:g}",
         f"the largest update was {ratio:.2g} of the weights; about {WANTED_RATIO:g} is usual",
         {
-            "torch": f"optimizer = torch.optim.{history.facts.get('optimizer', 'SGD')}(model.parameters(), lr={better:g})"
+            "torch": (
+                f"optimizer = torch.optim.{history.facts.get('optimizer', 'SGD')}(model.parameters(), lr={better:g})"
+            )
         },
         "Smith (2017) Cyclical learning rates, arXiv:1506.01186",
     )

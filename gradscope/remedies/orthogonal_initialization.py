@@ -15,7 +15,10 @@ def orthogonal_initialization(_verdict: Verdict, _history: History) -> Remedy | 
         "initialize recurrent matrices as orthogonal or identity, at gain 1",
         "a gain g acts once per time step: after 60 steps it is g ** 60",
         {
-            "torch": 'for name, p in model.named_parameters():\n    if "weight_hh" in name:\n        nn.init.orthogonal_(p, gain=1.0)  # nn.init.eye_(p) for a ReLU RNN'
+            "torch": (
+                'for name, p in model.named_parameters():\n    if "weight_hh" in name:\n'
+                "        nn.init.orthogonal_(p, gain=1.0)  # nn.init.eye_(p) for a ReLU RNN"
+            )
         },
         "Le et al. (2015) arXiv:1504.00941; Saxe et al. (2014) arXiv:1312.6120",
     )

@@ -9,18 +9,26 @@ from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("undersized-update", "slow-convergence", rank=10)
-def raise_learning_rate(_verdict: Verdict, history: History) -> Remedy | None:
-    """Learning rate up, so that an update is a thousandth of its weights."""
+def raise_learning_rate(verdict: Verdict, history: History) -> Remedy | None:
+    """Learning rate up, so that an update is a thousandth of its weights; tenfold when it is already."""
     rate, ratio = usual_rate(history), largest_ratio(history)
-    if rate is None or not ratio or ratio > 1e-3:
+    if rate is None or not ratio:
         return None
-    better = rounded(rate * min(1e-3 / ratio, 1e4))
+    slow = verdict.name == "slow-convergence"
+    if ratio > 1e-3 and not slow:
+        return None
+    better = rounded(rate * (10.0 if ratio > 1e-3 else min(1e-3 / ratio, 1e4)))
+    reason = f"the largest update of the run was {ratio:.2g} of the weights; about 0.001 is usual"
+    if ratio > 1e-3:
+        reason = "consecutive gradients point the same way: longer steps would get there sooner"
     return Remedy(
         "raise-learning-rate",
         f"raise the learning rate from {rate:g} to about {better:g}",
-        f"the largest update of the run was {ratio:.2g} of the weights; about 0.001 is usual",
+        reason,
         {
-            "torch": f"optimizer = torch.optim.{history.facts.get('optimizer', 'Adam')}(model.parameters(), lr={better:g})"
+            "torch": (
+                f"optimizer = torch.optim.{history.facts.get('optimizer', 'Adam')}(model.parameters(), lr={better:g})"
+            )
         },
         "Smith (2017) Cyclical learning rates, arXiv:1506.01186",
     )

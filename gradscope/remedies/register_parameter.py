@@ -18,7 +18,10 @@ def register_parameter(verdict: Verdict, _history: History) -> Remedy | None:
         reason = "it gets gradients, but no optimizer holds it (a list instead of nn.ModuleList, or a module left out)"
         code = "self.layers = nn.ModuleList(layers)\noptimizer = torch.optim.Adam([*a.parameters(), *b.parameters()])"
     else:
-        reason = "the optimizer holds it, but its value never changes: a learning rate of zero, or steps under its resolution"
+        reason = (
+            "the optimizer holds it, but its value never changes: "
+            "a learning rate of zero, or steps under its resolution"
+        )
         code = "for group in optimizer.param_groups:\n    print(group['lr'], len(group['params']))"
     return Remedy(
         "register-parameter",

@@ -24,7 +24,10 @@ def scale_target(_verdict: Verdict, history: History) -> Remedy | None:
         "standardize the targets for training, and undo it for predictions",
         reason,
         {
-            "torch": "mean, std = y_train.mean(), y_train.std()\nloss = criterion(model(x), (y - mean) / std)  # prediction: model(x) * std + mean"
+            "torch": (
+                "mean, std = y_train.mean(), y_train.std()\n"
+                "loss = criterion(model(x), (y - mean) / std)  # prediction: model(x) * std + mean"
+            )
         },
         "LeCun et al. (1998) Efficient backprop",
     )

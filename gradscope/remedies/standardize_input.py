@@ -16,13 +16,17 @@ def standardize_input(_verdict: Verdict, history: History) -> Remedy | None:
     rms = np.sqrt(inputs.column("mean") ** 2 + inputs.column("deviation") ** 2)
     if not rms.size:
         return None
-    reason = f"the inputs have a root mean square of {float(np.nanmax(np.nanmedian(rms, axis=0))):.3g}; layers expect about 1"
+    size = float(np.nanmax(np.nanmedian(rms, axis=0)))
+    reason = f"the inputs have a root mean square of {size:.3g}; layers expect about 1"
     return Remedy(
         "standardize-input",
         "standardize the inputs",
         reason,
         {
-            "torch": "mean, std = x_train.mean(0), x_train.std(0)\nx_train = (x_train - mean) / (std + 1e-8)  # and x_test with the same numbers"
+            "torch": (
+                "mean, std = x_train.mean(0), x_train.std(0)\n"
+                "x_train = (x_train - mean) / (std + 1e-8)  # and x_test with the same numbers"
+            )
         },
         "LeCun et al. (1998) Efficient backprop, section 4.3",
     )

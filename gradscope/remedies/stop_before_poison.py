@@ -15,7 +15,10 @@ def stop_before_poison(_verdict: Verdict, _history: History) -> Remedy | None:
         "skip the step when a gradient is not finite, and find where it was born",
         "after one such step every weight it touched is NaN",
         {
-            "torch": "norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)\nif torch.isfinite(norm):\n    optimizer.step()"
+            "torch": (
+                "norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)\nif torch.isfinite(norm):\n"
+                "    optimizer.step()"
+            )
         },
         "Micikevicius et al. (2018) arXiv:1710.03740",
     )

@@ -91,17 +91,27 @@ def closing(report: Report) -> list[str]:
     return lines
 
 
+def counted(count: int, noun: str) -> str:
+    """1 step, 2 steps."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def watched_line(report: Report) -> str:
     """The last line: the status and how much it rests on."""
     watched = report.watched
     objectives = watched.get("objectives", [])
     parameters = sum(o["parameters"] for o in objectives)
-    seen = f"{watched.get('steps', 0)} steps, {parameters} parameters"
-    seen += f", {len(objectives)} optimizer{'s' if len(objectives) != 1 else ''}"
+    seen = ", ".join(
+        (
+            counted(watched.get("steps", 0), "step"),
+            counted(parameters, "parameter"),
+            counted(len(objectives), "optimizer"),
+        )
+    )
     if report.cannot and report.status != HEALTHY:
         return (
             f"{report.status}: {report.cannot}" if not report.verdicts else f"{report.status} ({seen}); {report.cannot}"
         )
     count = len(report.verdicts)
-    found = "" if not count else f", {count} verdict{'s' if count != 1 else ''}"
+    found = "" if not count else f", {counted(count, 'verdict')}"
     return f"{report.status} ({seen}{found})"

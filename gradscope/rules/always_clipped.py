@@ -23,8 +23,8 @@ def always_clipped(history: History, *, share: float = 0.95, factor: float = 10.
     Thresholds: share of clipped steps; factor, median norm over limit. Many sound recipes clip every step at 1.0 with
     gradients of 1 to 5. Reported when the loss does not fall.
 
-    Not flagged: clipping that cuts spikes, clipping under Adam and its like, whose steps do not depend on the gradient's
-    scale, when the loss falls.
+    Not flagged: clipping that cuts spikes, clipping under Adam and its like, whose steps do not depend on the
+    gradient's scale, when the loss falls.
 
     References: Pascanu et al. (2013) arXiv:1211.5063; Zhang et al. (2020) arXiv:1905.11881.
     """

@@ -12,11 +12,22 @@ from gradscope.trend import learns
 from gradscope.verdict import Evidence, Role
 
 
-@rule("GS604", explains=("stalled-loss", "collapsed-output", "noisy-gradient", "slow-convergence"))
+@rule(
+    "GS604",
+    explains=(
+        "stalled-loss",
+        "unscaled-target",
+        "oscillating-loss",
+        "collapsed-output",
+        "noisy-gradient",
+        "slow-convergence",
+    ),
+)
 def broadcast_loss(history: History, *, share: float = 0.5) -> Iterator[Evidence]:
     """Prediction and target shapes broadcast against each other.
 
-    What it does: compares the shapes that enter a loss, or a difference written by hand. [N, 1] against [N] gives [N, N].
+    What it does: compares the shapes that enter a loss, or a difference written by hand. [N, 1] against [N] gives [N,
+    N].
 
     Why is this bad: every prediction is compared with every target; the optimum is the mean of the targets.
 

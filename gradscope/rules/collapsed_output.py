@@ -18,16 +18,18 @@ def collapsed_output(
 ) -> Iterator[Evidence]:
     """The model gives the same output for every input.
 
-    What it does: the variance of the model's output over a batch, relative to its mean square, at the end of the run and at
-    the beginning.
+    What it does: the variance of the model's output over a batch, relative to its mean square, at the end of the run
+    and at the beginning.
 
     Why is this bad: whatever the loss says, the output holds no information about the input. Losses that only attract
     (two views of an image, a student and its teacher) are minimal for a constant.
 
-    Thresholds: share, the relative variance that counts as none; fall, what is left of the opening's. Where targets are
+    Thresholds: share, the relative variance that counts as none; fall, what is left of the opening's; fewest, the steps
+    whose output was seen. Where targets are
     known, the prediction must also explain nothing of them.
 
-    Not flagged: outputs that start constant (zero-initialized heads) and open up, batches of one, targets that hardly vary.
+    Not flagged: outputs that start constant (zero-initialized heads) and open up, batches of one, targets that hardly
+    vary.
 
     References: Jing et al. (2022) Understanding dimensional collapse, arXiv:2110.09348.
     """

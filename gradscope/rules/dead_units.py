@@ -31,8 +31,8 @@ def dead_units(history: History, *, share: float = 0.7, nearly_all: float = 0.98
 
     Why is this bad: a unit that is never active gets no gradient and never comes back.
 
-    Thresholds: share of dead units of a layer (AutoTrainer and DeepDiagnosis: 70 %) when the loss does not fall; nearly_all
-    when it does. A unit counts after 128 samples, for a small batch may just miss a rare one.
+    Thresholds: share of dead units of a layer (AutoTrainer and DeepDiagnosis: 70 %) when the loss does not fall;
+    nearly_all when it does. A unit counts after 128 samples, for a small batch may just miss a rare one.
 
     Not flagged: sparse codes that learn, units that are off for some samples, units behind a loss that is not ReLU's.
 

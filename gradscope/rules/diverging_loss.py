@@ -36,12 +36,12 @@ def diverging_loss(
     Why is this bad: the optimizer follows the wrong direction: a sign, a missing square, ascent instead of descent, or
     steps that are far too long.
 
-    Thresholds: rise, closing over opening of a loss that rises beyond its noise; fall, how many times its opening size a
-    negative loss must have reached while its error grew or its gradient did not shrink; sudden, growth of a run too short
-    for a trend.
+    Thresholds: rise, closing over opening of a loss that rises beyond its noise; fall, how many times its opening size
+    a negative loss must have reached while its error grew or its gradient did not shrink; sudden, growth of a run too
+    short for a trend.
 
-    Not flagged: likelihoods that pass below zero and level off, losses of objectives that compete, moving targets (as in
-    Q-learning) whose error stays near that of a constant.
+    Not flagged: likelihoods that pass below zero and level off, losses of objectives that compete, moving targets (as
+    in Q-learning) whose error stays near that of a constant.
     """
     if history.facts.get("competing"):
         raise NotJudged("several optimizers have losses of their own: a rising loss may be as intended")
@@ -56,7 +56,8 @@ def diverging_loss(
             and values[-1] > sudden * values[0]
             and (np.diff(values) > 0).mean() >= 0.75
         ):
-            yield Evidence("loss / first loss", float(values[-1] / values[0]), ">", sudden, start, role=Role.HARM)
+            onset = int(history["step"].steps[int(np.argmax(values > sudden * values[0]))])
+            yield Evidence("loss / first loss", float(values[-1] / values[0]), ">", sudden, onset, role=Role.HARM)
         return
     worse = fit is not None and fit.closing > rise * max(fit.opening, 1.0)
     if trend.rising and trend.first > 0 and trend.last > rise * trend.first and (worse or fit is None):
@@ -90,7 +91,10 @@ def diverging_loss(
 
 
 def _keeps_falling(history: History) -> bool:
-    """Whether the loss falls half as fast in the last third as in the first, or faster: a likelihood levels off, a wrong loss does not."""
+    """Whether the loss falls half as fast in the last third as in the first, or faster.
+
+    A likelihood levels off, a wrong loss does not.
+    """
     loss = sound(history, history.run("loss"))
     loss = loss[np.isfinite(loss)]
     third = len(loss) // 3

@@ -32,18 +32,19 @@ def exploding_gradient(
 ) -> Iterator[Evidence]:
     """The gradient grows through depth or over time, and throws the weights away.
 
-    What it does: three signs. The first gradient is many times that of the rest of the run, out of proportion to the loss,
-    and moves the weights by a large part of themselves, or belongs to a prediction that is as many times worse than a
-    constant. The gradient grows over the run. The first layer's gradient is many times the last one's.
+    What it does: three signs. The first gradient is many times that of the rest of the run, out of proportion to the
+    loss, and moves the weights by a large part of themselves, or belongs to a prediction that is as many times worse
+    than a constant. The gradient grows over the run. The first layer's gradient is many times the last one's.
 
     Why is this bad: one such step undoes what hundreds have learnt.
 
-    Thresholds: growth, the factor between such steps and the median; update, the relative update that shows the step did
-    hit the weights; steep, the relative change of the loss per relative change of
-    the weights (healthy networks start between 0.1 and 10). depth, first over last layer. Healthy tanh networks under Adam peak at 58 between first and last layer,
-    so the published 70 (AutoTrainer) has no margin. Always together with a loss that does not fall.
+    Thresholds: growth, the factor between such steps and the median; update, the relative update that shows the step
+    did hit the weights; steep, the relative change of the loss per relative change of the weights (healthy networks
+    start between 0.1 and 10). depth, first over last layer. Healthy tanh networks under Adam peak at 58 between first
+    and last layer, so the published 70 (AutoTrainer) has no margin. Always together with a loss that does not fall.
 
-    Not flagged: gradients that fall as the loss falls, large gradients that clipping or Adam turns into ordinary updates.
+    Not flagged: gradients that fall as the loss falls, large gradients that clipping or Adam turns into ordinary
+    updates.
 
     References: Pascanu et al. (2013) On the difficulty of training recurrent neural networks, arXiv:1211.5063.
     """

@@ -34,9 +34,9 @@ def gradient_spike(
     Why is this bad: such a step comes from a few samples (a sensor glitch, a wrong unit, a broken label) and throws the
     weights away each time they are drawn.
 
-    Thresholds: factor over the median of `wide` steps on either side; heavy-tailed but healthy gradients (reinforcement
-    learning, GANs, language models) stay under 30. share, the most steps that can count as single. settled, the first steps
-    left out.
+    Thresholds: factor over the median of `wide` steps on either side; heavy-tailed but healthy gradients
+    (reinforcement learning, GANs, language models) stay under 30. share, the most steps that can count as single.
+    settled, the first steps left out.
 
     Not flagged: the first steps, a gradient that is large throughout, spikes of a run that learns all the same.
 
@@ -48,7 +48,7 @@ def gradient_spike(
     rows, ratios = spikes_of(history, factor=factor, settled=settled, wide=wide)
     if not len(rows) or len(rows) > share * steps:
         return
-    loss = np.abs(history.run("loss")[:steps])
+    loss = np.abs(history.run_at("loss", "gradient")[:steps])
     progress = learns(history)
     harmed = progress is False or bool((loss[rows] >= factor * np.nanmedian(loss)).any())
     if progress and not harmed:

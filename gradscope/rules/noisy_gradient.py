@@ -18,13 +18,14 @@ def noisy_gradient(
 ) -> Iterator[Evidence]:
     """The gradient is mostly noise: the batch is far too small for it.
 
-    What it does: the simple noise scale, tr(Sigma) / |G|^2, from the cosine c between gradients of consecutive batches of B
-    samples: B (1 - c) / c.
+    What it does: the simple noise scale, tr(Sigma) / |G|^2, from the cosine c between gradients of consecutive batches
+    of B samples: B (1 - c) / c.
 
     Why is this bad: the steps are a random walk; they cancel instead of adding up.
 
-    Thresholds: scale, noise scale over batch size; batch, the size up to which the batch can be the reason; noise, deviation
-    of the loss over its mean. Reported when the loss does not fall: near the end of every training the noise wins.
+    Thresholds: scale, noise scale over batch size; batch, the size up to which the batch can be the reason; noise,
+    deviation of the loss over its mean. Reported when the loss does not fall: near the end of every training the noise
+    wins.
 
     Not flagged: small batches that learn, large batches, loss of progress with a steady loss.
 

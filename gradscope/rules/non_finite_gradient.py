@@ -19,8 +19,9 @@ def non_finite_gradient(history: History, *, persistent: float = 0.5, fewest: in
 
     Why is this bad: the optimizer writes it into the weights; from then on everything is NaN.
 
-    Thresholds: persistent, the share of steps that a loss scaler may skip, over at least `fewest` steps, before its search
-    for a scale counts as failed. A sound scaler skips a handful of steps at the beginning and then one in two thousand.
+    Thresholds: persistent, the share of steps that a loss scaler may skip, over at least `fewest` steps, before its
+    search for a scale counts as failed. A sound scaler skips a handful of steps at the beginning and then one in two
+    thousand.
 
     Not flagged: the first skipped steps of a loss scaler.
 
@@ -29,12 +30,10 @@ def non_finite_gradient(history: History, *, persistent: float = 0.5, fewest: in
     table = history["gradient"]
     norms = table.column("gradient_norm")
     bad = ~np.isfinite(norms)
-    skipped = np.zeros(len(table), bool)
-    if len(history["step"]) == len(table):
-        skipped = history.run("skipped") == 1
+    skipped = history.run_at("skipped", "gradient") == 1
     rows = bad.any(axis=1)
     used = rows & ~skipped
-    if not used.any() and not (len(rows) >= fewest and rows.mean() >= persistent):
+    if not used.any() and not (rows.size >= fewest and rows.mean() >= persistent):
         return
     row = int(np.flatnonzero(used if used.any() else rows)[0])
     for i in np.flatnonzero(bad[row]):

@@ -35,8 +35,7 @@ def non_finite_loss(history: History, *, near_zero: float = 1e-6) -> Iterator[Ev
     if real.any() or (bad.any() and bad.mean() >= 0.5):
         row = int(np.flatnonzero(real if real.any() else bad)[0])
         step = int(history["step"].steps[row])
-        for origin in _origins(history, step):
-            yield origin
+        yield from _origins(history, step)
         value = float(history.run("loss")[row])
         yield Evidence(
             "loss", value, "is not", 0.0, step, role=Role.HARM, detail=f"{int(bad.sum())} of {len(bad)} steps"
@@ -46,10 +45,10 @@ def non_finite_loss(history: History, *, near_zero: float = 1e-6) -> Iterator[Ev
     for i, site in enumerate(table.subjects):
         margin = table.column("margin")[:, i]
         if site.traits.get("function") == "log" and (margin < near_zero).any():
-            step = first_step(table, margin < near_zero)
+            since = first_step(table, margin < near_zero)
             quantity = f"argument of log, fed by {site.traits.get('operation')} without protection"
             yield Evidence(
-                quantity, float(np.nanmin(margin)), "<", near_zero, step, module=site.module, source=site.source
+                quantity, float(np.nanmin(margin)), "<", near_zero, since, module=site.module, source=site.source
             )
 
 

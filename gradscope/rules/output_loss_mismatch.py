@@ -33,13 +33,14 @@ def output_loss_mismatch(
 ) -> Iterator[Evidence]:
     """The output activation and the loss do not fit together.
 
-    What it does: looks at what enters each loss. Softmax over a single unit. Probabilities into a loss that applies softmax
-    or sigmoid itself. Probabilities or raw scores into a loss that expects log-probabilities. Softmax over the batch.
+    What it does: looks at what enters each loss. Softmax over a single unit. Probabilities into a loss that applies
+    softmax or sigmoid itself. Probabilities or raw scores into a loss that expects log-probabilities. Softmax over the
+    batch.
 
     Why is this bad: gradients are squashed or zero, or the loss measures nothing.
 
-    Thresholds: share of the calls that show it; tolerance, how near rows are to summing to one; poor, the error beside a
-    constant prediction's from which on it is an error. Half of all public faulty programs carry one of these.
+    Thresholds: share of the calls that show it; tolerance, how near rows are to summing to one; poor, the error beside
+    a constant prediction's from which on it is an error. Half of all public faulty programs carry one of these.
 
     Not flagged: log-softmax into cross-entropy (harmless), softmax inside attention or gates, probabilities into losses
     that expect them.
@@ -48,7 +49,9 @@ def output_loss_mismatch(
     """
     table = history["loss"]
     fit = fit_of(history)
-    role = Role.HARM if fit is None or fit.closing > poor or learns(history) is False else Role.CAUSE
+    progress = learns(history)
+    poorly = fit.closing > poor if fit is not None else not progress
+    role = Role.HARM if poorly or progress is False else Role.CAUSE
     for i, s in enumerate(table.subjects):
         fault = _fault(history, i, tolerance, share)
         if fault is not None:
@@ -78,6 +81,9 @@ def _fault(history: History, i: int, tolerance: float, share: float) -> tuple[st
         return None
     if s.traits.get("one_unit_softmax"):
         return "units under the softmax", 1, "<", 2
+    shape = s.traits.get("prediction_shape", ())
+    if function == "cross_entropy" and len(shape) > 1 and shape[1] == 1:
+        return "classes of a cross-entropy", 1, "<", 2
     if operation.endswith("over the batch"):
         return "softmax runs over the batch: dimension", 0, "<", 1
     inside = float(((low[seen] >= -1e-6) & (high[seen] <= 1 + 1e-6)).mean()) >= share
@@ -93,10 +99,16 @@ def _fault(history: History, i: int, tolerance: float, share: float) -> tuple[st
         return "raw scores enter a loss that expects log-probabilities: largest input", float(np.nanmax(high)), ">", 0
     if function == "kl_div" and float((high[seen] > 1e-3).mean()) >= share and operation in {"softmax", "sigmoid", ""}:
         return "probabilities enter a loss that expects their logarithm: largest input", float(np.nanmax(high)), ">", 0
+    if function == "binary_cross_entropy" and operation == "softmax" and len(shape) > 1 and shape[-1] > 1:
+        labels = float(np.nanmean(table.column("target_mean")[:, i])) * shape[-1]
+        if abs(labels - 1) > 0.05:
+            return "labels per sample, against a softmax whose outputs sum to one", labels, "!=", 1
+    if function in {"cross_entropy", "binary_cross_entropy_with_logits"} and operation == "relu":
+        return "scores pass a relu before the loss: smallest input", float(np.nanmin(low)), ">=", 0
     if (
         function in {"cross_entropy", "binary_cross_entropy_with_logits"}
-        and operation in {"relu", "tanh"}
+        and operation == "tanh"
         and learns(history) is False
     ):
-        return f"scores pass a {operation} before the loss: smallest input", float(np.nanmin(low)), ">=", -1
+        return "scores pass a tanh before the loss: smallest input", float(np.nanmin(low)), ">=", -1
     return None

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import Fit, fit_of, learns, matrices, sound_rows, total_gradient
+from gradscope.trend import FEWEST, Fit, fit_of, learns, matrices, sound_rows, total_gradient
 from gradscope.verdict import Evidence, Role
 
 
@@ -18,8 +18,8 @@ def over_regularized(
 ) -> Iterator[Evidence]:
     """The penalty outweighs the data: weights shrink and the fit stays poor.
 
-    What it does: the norm of all weight matrices at the end over that at the beginning, and the optimizer's weight decay
-    times the weights over the gradient of the loss.
+    What it does: the norm of all weight matrices at the end over that at the beginning, and the optimizer's weight
+    decay times the weights over the gradient of the loss.
 
     Why is this bad: the optimum of such a sum is near zero weights, that is, a constant prediction.
 
@@ -67,10 +67,16 @@ def over_regularized(
 
 
 def _penalty(history: History, fit: Fit) -> float:
-    """What the loss holds beside the value of its loss call, as a multiple of that value, at the beginning."""
+    """What the loss holds at the beginning beside the value of its loss call, as a multiple of that value.
+
+    A factor on the loss is no penalty: the unit is the smallest loss / value of the run, where weights have shrunk.
+    """
     value = history["loss"].series("value", fit.site.name)
-    if fit.site.traits.get("reduction", "mean") != "mean" or not np.isfinite(value).any():
+    loss = history.run_at("loss", "loss")
+    known = np.isfinite(value) & np.isfinite(loss) & (value > 0) & (loss > 0)
+    if known.sum() < FEWEST:
         return 0.0
-    loss = history.run("loss")[: len(value)]
-    inner = float(np.nanmedian(value[:10]))
-    return (float(np.nanmedian(loss[:10])) - inner) / max(abs(inner), 1e-300)
+    ratio = loss[known] / value[known]
+    tenth = max(5, len(ratio) // 10)
+    unit = min(float(np.median(ratio[k : k + tenth])) for k in range(0, len(ratio) - tenth + 1, tenth))
+    return float(np.median(ratio[:tenth])) / unit - 1

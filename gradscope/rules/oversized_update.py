@@ -38,9 +38,9 @@ def oversized_update(
 
     Why is this bad: a step that is as long as the weights are leaves the region in which its gradient meant anything.
 
-    Thresholds: limit for a single step, typical for the median of the first tenth of the run. Sound training lies between
-    1e-4 and 1e-2 (Karpathy's rule of thumb is 1e-3); healthy runs measured here peak at 0.2 in their first steps.
-    SageMaker Debugger alarms at 10, TheDeepChecker at 0.1. Reported when the loss does not fall.
+    Thresholds: limit for a single step, typical for the median of the first tenth of the run. Sound training lies
+    between 1e-4 and 1e-2 (Karpathy's rule of thumb is 1e-3); healthy runs measured here peak at 0.2 in their first
+    steps. SageMaker Debugger alarms at 10, TheDeepChecker at 0.1. Reported when the loss does not fall.
 
     Not flagged: parameters that start at zero, runs that learn.
 
@@ -54,6 +54,9 @@ def oversized_update(
     ratios = update_ratios(history)
     if not columns.any() or not len(ratios):
         raise NotJudged("no update of a weight matrix was measured")
+    if not np.isfinite(ratios[:, columns]).any():
+        return  # born zero, and never anything else
+    ratios = np.where(np.isfinite(ratios[:, columns]).any(axis=1)[:, None], ratios, 0)
     median = np.nanmedian(ratios[:, columns], axis=1)
     opening = float(np.nanmedian(median[: max(3, len(median) // 10)]))
     peak = np.nan_to_num(median, nan=0.0, posinf=1e30)

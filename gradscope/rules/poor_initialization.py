@@ -47,21 +47,22 @@ def poor_initialization(
     What it does: looks at the first step only. Is a hidden weight matrix constant? Per layer, by which factor does the
     signal change (RMS of output / RMS of input)? Are weights far smaller than their fan-in asks for?
 
-    Why is this bad: constant weights keep all units of a layer equal for ever; a gain far from one is raised to the power
-    of the depth.
+    Why is this bad: constant weights keep all units of a layer equal for ever; a gain far from one is raised to the
+    power of the depth.
 
-    Thresholds: low and high, the geometric mean over layers of the gain per layer; PyTorch's own default gives 0.4 to 0.6
-    per linear layer, He and Glorot initialization 0.7 to 1.4. fade and surge, gradient of
-    the first layer over the last one's in a cold check (ten ReLU layers of PyTorch's default: 1e-3). blown, the gain of
-    the whole model, where the layers'
-    own gains multiply. constant, deviation / magnitude of a matrix. tiny, a weight's
-    deviation times the root of its fan-in (PyTorch's default: 0.58). Reported when the loss does not fall.
+    Thresholds: low and high, the geometric mean over layers of the gain per layer; PyTorch's own default gives 0.4 to
+    0.6 per linear layer, He and Glorot initialization 0.7 to 1.4. fade and surge, gradient of the first layer over the
+    last one's in a cold check (ten ReLU layers of PyTorch's default: 1e-3). blown, the gain of the whole model, where
+    the layers' own gains multiply. constant, deviation / magnitude of a matrix. tiny, a weight's deviation times the
+    root of its fan-in (PyTorch's default: 0.58). depth, the fewest layers for which gains are averaged and tiny
+    weights count. Reported when the loss does not fall.
 
     Not flagged: zero-initialized last layers and residual branches of runs that learn.
 
     References: Glorot & Bengio (2010); He et al. (2015) arXiv:1502.01852.
     """
     progress = learns(history)
+    yield from _uniform(history, constant, progress)
     cold = bool(history.facts.get("cold"))
     if progress or (progress is None and not cold):
         return
@@ -143,3 +144,17 @@ def _through_depth(history: History, fade: float, surge: float) -> Iterator[Evid
         yield Evidence(quantity, ratio, "<", fade, 0, module=rows[0]["module"], role=Role.HARM)
     elif ratio > surge:
         yield Evidence(quantity, ratio, ">", surge, 0, module=rows[0]["module"], role=Role.HARM)
+
+
+def _uniform(history: History, constant: float, progress: bool | None) -> Iterator[Evidence]:
+    """Hidden matrices of one value that is not zero: their units are copies of each other, whatever the loss does."""
+    table = history["parameter"]
+    if progress is False or not len(table):
+        return  # judged with all other signs
+    outputs = output_layers(history)
+    for i, s in enumerate(table.subjects):
+        norm, deviation = float(table.column("parameter_norm")[0, i]), float(table.column("parameter_deviation")[0, i])
+        size = norm / np.sqrt(max(s.traits["size"], 1))
+        hidden = s.traits["matrix"] and s.traits["optimized"] and s.module not in outputs and min(s.traits["shape"]) > 1
+        if hidden and size > 0 and deviation <= constant * size:
+            yield Evidence("deviation of the initial weights", deviation, "<=", constant, 0, s.name, s.module)

@@ -26,8 +26,8 @@ from gradscope.verdict import Evidence, Role
 def saturated_units(history: History, *, share: float = 0.8, early: float = 0.9) -> Iterator[Evidence]:
     """Hidden sigmoid or tanh units are stuck at their ends.
 
-    What it does: per activation, the share of values where the slope is under 2 % of its largest (|tanh| > 0.99, sigmoid
-    outside 0.005 to 0.995), at the end of the run.
+    What it does: per activation, the share of values where the slope is under 2 % of its largest (|tanh| > 0.99,
+    sigmoid outside 0.005 to 0.995), at the end of the run.
 
     Why is this bad: no gradient passes a saturated unit, so neither it nor what lies before it learns.
 

@@ -23,8 +23,8 @@ def slow_convergence(
 
     Why is this bad: the run ends long before it has learnt.
 
-    Thresholds: aligned, the median cosine; mini-batch training that uses its learning rate well lies under 0.6. gain and least, the
-    relative fall of the loss over the observation. fewest, steps seen.
+    Thresholds: aligned, the median cosine; mini-batch training that uses its learning rate well lies under 0.6. gain
+    and least, the relative fall of the loss over the observation. fewest, steps seen.
 
     Not flagged: runs that learn, gradients that change direction, a loss that stands still or rises.
     """

@@ -18,6 +18,7 @@ from gradscope.verdict import Evidence, Role
         "exploding-gradient",
         "oversized-update",
         "diverging-loss",
+        "oscillating-loss",
         "dead-units",
         "stalled-loss",
         "gradient-spike",
@@ -30,10 +31,11 @@ from gradscope.verdict import Evidence, Role
 def stale_gradient(history: History, *, share: float = 0.5, fewest: int = 4) -> Iterator[Evidence]:
     """Gradients carry over from the step before: zero_grad is missing.
 
-    What it does: watches one gradient from the end of a step to the next backward pass. If it is never cleared in between,
-    the next step uses the sum of both.
+    What it does: watches one gradient from the end of a step to the next backward pass. If it is never cleared in
+    between, the next step uses the sum of both.
 
-    Why is this bad: each step follows the sum of all gradients so far, so the effective learning rate grows without end.
+    Why is this bad: each step follows the sum of all gradients so far, so the effective learning rate grows without
+    end.
 
     Thresholds: share of the steps that carried over, of at least `fewest`. An intended accumulation clears after each
     step, so it carries over in none; clearing once per epoch carries over in nearly all.

@@ -18,17 +18,17 @@ def stalled_loss(
 ) -> Iterator[Evidence]:
     """The loss does not move: the prediction is no better than a constant.
 
-    What it does: divides the error of the last quarter of the run by that of the best constant prediction (the variance of
-    the targets, or the entropy of the classes).
+    What it does: divides the error of the last quarter of the run by that of the best constant prediction (the
+    variance of the targets, or the entropy of the classes).
 
-    Why is this bad: nothing of the input reaches the prediction: labels do not belong to inputs, the signal is cut, or the
-    optimizer does nothing.
+    Why is this bad: nothing of the input reaches the prediction: labels do not belong to inputs, the signal is cut, or
+    the optimizer does nothing.
 
-    Thresholds: close, the ratio from which on there is nothing but a constant (its sampling error is a few percent); above, the ratio beyond which the loss must
-    stand still too (a run that starts far off and falls is slow, not stalled). Healthy runs measured here end their
-    observation under 0.9. heading, the mean cosine of
-    consecutive gradients above which a loss that falls, if barely, has only begun to (healthy recurrent networks linger at
-    the constant for hundreds of steps). fewest, steps seen.
+    Thresholds: close, the ratio from which on there is nothing but a constant (its sampling error is a few percent);
+    above, the ratio beyond which the loss must stand still too (a run that starts far off and falls is slow, not
+    stalled). Healthy runs measured here end their observation under 0.9. heading, the mean cosine of consecutive
+    gradients above which a loss that falls, if barely, has only begun to (healthy recurrent networks linger at the
+    constant for hundreds of steps). fewest, steps seen.
 
     Not flagged: losses without a prediction and a target that could be seen (not judged), objectives that compete.
     """
@@ -40,7 +40,7 @@ def stalled_loss(
     if history.steps < fewest:
         raise NotJudged(f"fewer than {fewest} steps")
     stuck = close <= fit.closing <= above or (fit.closing > above and not trend.falling)
-    cosine = history.run("gradient_cosine")[history.steps // 2 :]
+    cosine = history.run("gradient_cosine")[len(history["step"]) // 2 :]
     moving = trend.gain > 0 and trend.significance > 3 and np.isfinite(cosine).any() and np.nanmean(cosine) >= heading
     if stuck and not moving and fit.closing >= 0.9 * min(fit.opening, 1.0):
         yield Evidence(

@@ -31,8 +31,8 @@ from gradscope.verdict import Evidence, Role
 def target_out_of_range(history: History, *, margin: float = 0.05, poor: float = 0.3) -> Iterator[Evidence]:
     """The output activation cannot reach the targets.
 
-    What it does: sets the range of the targets beside the range of the last activation: (0, 1) for a sigmoid or softmax,
-    (-1, 1) for tanh, from 0 for ReLU and softplus.
+    What it does: sets the range of the targets beside the range of the last activation: (0, 1) for a sigmoid or
+    softmax, (-1, 1) for tanh, from 0 for ReLU and softplus.
 
     Why is this bad: the output runs to its end and stays there; the best it can do is a constant.
 

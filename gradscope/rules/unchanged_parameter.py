@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import MISSING, History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import first_step, learns
+from gradscope.trend import first_step, learns, share_of
 from gradscope.verdict import Evidence, Role
 
 
@@ -24,23 +24,24 @@ def unchanged_parameter(
 
     Why is this bad: that part keeps its initial values, and the rest has to work around it.
 
-    Thresholds: fewest, the steps that must have been seen; share, the share of steps whose gradients were cleared early;
-    negligible, a gradient beside the largest one (a bias before a normalization gets rounding errors only).
-    An error when nothing learns, or when the optimizer itself leaves the parameter untouched.
+    Thresholds: fewest, the steps that must have been seen; share, the share of steps whose gradients were cleared
+    early; negligible, a gradient beside the largest one (a bias before a normalization gets rounding errors only). An
+    error when nothing learns, or when the optimizer itself leaves the parameter untouched.
 
-    Not flagged: frozen parameters (requires_grad false), modules in eval mode, parameters of another optimizer, networks
-    through which an input alone is optimized, steps that a loss scaler skipped.
+    Not flagged: frozen parameters (requires_grad false), modules in eval mode, parameters of another optimizer,
+    networks through which an input alone is optimized, steps that a loss scaler skipped.
     """
     table = history["gradient"]
     if len(table) < fewest:
         raise NotJudged(f"fewer than {fewest} steps")
     norms = table.column("gradient_norm")
     early = history.run("cleared_early")
-    if np.nanmean(early) > share:
+    cleared = share_of(early)
+    if cleared > share:
         step = first_step(history["step"], early == 1)
         yield Evidence(
             "share of steps whose gradients were cleared between backward and step",
-            float(np.nanmean(early)),
+            cleared,
             ">",
             share,
             step,
@@ -52,7 +53,9 @@ def unchanged_parameter(
     if not any(held) and (norms[:, np.array(loose, bool)] > 0).any():
         return
     outside = Role.CAUSE if learns(history) else Role.HARM
-    rows = history.run("skipped") != 1 if len(history["step"]) == len(table) else np.ones(len(table), bool)
+    rows = history.run_at("skipped", "gradient") != 1
+    if not rows.any():
+        return
     parameters = history["parameter"]
     moved = parameters.column("moved_fraction")
     kept = np.isin(parameters.steps, table.steps[rows])

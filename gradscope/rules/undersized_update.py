@@ -13,7 +13,7 @@ from gradscope.verdict import Evidence, Role
 
 
 @rule("GS202", explains=("stalled-loss", "slow-convergence"))
-def undersized_update(history: History, *, limit: float = 5e-5) -> Iterator[Evidence]:
+def undersized_update(history: History, *, limit: float = 5e-5, gone: float = 1e-3) -> Iterator[Evidence]:
     """The weights hardly move: the learning rate is too low.
 
     What it does: the largest median (over weight matrices) of update norm / parameter norm in the whole run.
@@ -22,9 +22,11 @@ def undersized_update(history: History, *, limit: float = 5e-5) -> Iterator[Evid
 
     Thresholds: limit for the largest step of the run, so that warm-up, decay and convergence do not count. Healthy runs
     measured here reach 1e-3 at least once; fine-tuning at learning rate 1e-5 reaches 5e-4. Published bounds: 1e-4
-    (TheDeepChecker), 1e-8 (SageMaker Debugger). Reported when the loss does not fall.
+    (TheDeepChecker), 1e-8 (SageMaker Debugger). gone, the learning rate at the end over its largest: a schedule that is
+    stepped per batch instead of per epoch is over within a hundred steps. Reported when the loss does not fall.
 
-    Not flagged: converged runs, schedules that start or end near zero, updates of exactly zero (see unchanged-parameter).
+    Not flagged: converged runs, schedules that start or end near zero, updates of exactly zero (see
+    unchanged-parameter).
 
     References: Ben Braiek & Khomh (2022) TheDeepChecker, doi:10.1145/3529318.
     """
@@ -39,6 +41,7 @@ def undersized_update(history: History, *, limit: float = 5e-5) -> Iterator[Evid
     median = np.nanmedian(ratios[rows][:, columns], axis=1)
     top = float(np.nanmax(median)) if len(median) else np.nan
     if not 0 < top < limit:
+        yield from _decayed(history, gone)
         return
     role = Role.HARM if learns(history) is False else Role.CAUSE
     for i in np.flatnonzero(columns)[:4]:
@@ -55,3 +58,16 @@ def undersized_update(history: History, *, limit: float = 5e-5) -> Iterator[Evid
                 s.module,
                 role=role,
             )
+
+
+def _decayed(history: History, gone: float) -> Iterator[Evidence]:
+    """A learning rate that fell to nothing before anything was learnt."""
+    rates = history.run("learning_rate")
+    seen = rates[np.isfinite(rates)]
+    if learns(history) is not False or len(seen) < 20 or not seen.max() > 0:
+        return
+    left = float(seen[-1] / seen.max())
+    if left < gone:
+        yield Evidence(
+            "learning rate at the end / at its largest", left, "<", gone, int(history["step"].steps[0]), role=Role.HARM
+        )

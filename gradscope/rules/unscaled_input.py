@@ -37,14 +37,15 @@ def unscaled_input(
 ) -> Iterator[Evidence]:
     """Inputs are very large, or their columns are of very different size.
 
-    What it does: the root mean square of the data that enters the first layer, and of its largest feature over the median
-    one.
+    What it does: the root mean square of the data that enters the first layer, and of its largest feature over the
+    median one.
 
     Why is this bad: the largest column rules the first layer; tanh and sigmoid saturate at once, ReLU units die.
 
-    Thresholds: size, RMS of the data (standardized data: 1, bytes: 100); ratio, largest feature over the median one, when
-    the largest is above one. Many networks learn from raw data all the same, so it is reported when the loss does not fall,
-    or when units of the first layer are saturated or dead.
+    Thresholds: size, RMS of the data (standardized data: 1, bytes: 100); ratio, largest feature over the median one,
+    when the largest is above one; normalizing, whether an input of a normalization layer is left out (0: it is judged
+    too). Many networks learn from raw data all the same, so it is reported when the loss does not fall, or when units
+    of the first layer are saturated or dead.
 
     Not flagged: token ids, inputs of a normalization layer, raw data that is learnt from.
 
@@ -79,7 +80,8 @@ def unscaled_input(
         if large:
             yield Evidence("RMS of the input", rms, ">", size, step, module=s.module, role=role)
         if unequal:
-            column = int(np.nanmedian(table.column("largest_feature")[:, i]))
+            features = table.column("largest_feature")[:, i]
+            known = features[np.isfinite(features)]
             yield Evidence(
                 "RMS of the largest feature / of the median one",
                 uneven,
@@ -88,7 +90,7 @@ def unscaled_input(
                 step,
                 module=s.module,
                 role=role,
-                detail=f"feature {column}",
+                detail=f"feature {int(np.median(known))}" if len(known) else "",
             )
         if blocked >= 0.8:
             yield Evidence(

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.history import History
+from gradscope.history import History, Subject
 from gradscope.rule import rule
-from gradscope.trend import fit_of
+from gradscope.trend import SQUARED, first_nonfinite_step, fit_of
 from gradscope.verdict import Evidence, Role
 
 
@@ -30,7 +30,7 @@ from gradscope.verdict import Evidence, Role
     ),
 )
 def unscaled_target(
-    history: History, *, large: float = 50.0, small: float = 1e-3, poor: float = 0.9
+    history: History, *, large: float = 50.0, small: float = 1e-2, poor: float = 0.9
 ) -> Iterator[Evidence]:
     """Targets are so large or so small that the loss and the learning rate do not fit them.
 
@@ -39,8 +39,8 @@ def unscaled_target(
     Why is this bad: Adam moves a weight by its learning rate and no more, so an output that must grow to 250000 needs
     hundreds of thousands of steps; with SGD the same targets make the first gradient explode.
 
-    Thresholds: large and small, the ratio; poor, the error beside a constant prediction's. A regression on targets of mean
-    20 has a ratio near 20 and learns. Reported when the prediction is no better than a constant at the end.
+    Thresholds: large and small, the ratio; poor, the error beside a constant prediction's. A regression on targets of
+    mean 20 has a ratio near 20 and learns. Reported when the prediction is no better than a constant at the end.
 
     Not flagged: class labels, targets of any size that are learnt.
 
@@ -48,10 +48,11 @@ def unscaled_target(
     """
     table = history["loss"]
     fit = fit_of(history)
-    if fit is None or fit.site.traits.get("classes") or fit.closing < poor:
+    site = fit.site if fit is not None else _early_site(history)
+    if site is None or site.traits.get("classes") or (fit is not None and fit.closing < poor):
         return
-    name = fit.site.name
-    if fit.site.traits.get("operation") in {"sigmoid", "tanh", "softmax"}:
+    name = site.name
+    if site.traits.get("operation") in {"sigmoid", "tanh", "softmax"}:
         return
     target = np.sqrt(table.series("target_mean", name) ** 2 + table.series("target_deviation", name) ** 2)
     given = np.sqrt(table.series("prediction_mean", name) ** 2 + table.series("prediction_deviation", name) ** 2)
@@ -59,7 +60,7 @@ def unscaled_target(
     if not (opening > 0 and usual > 0):
         return
     ratio = usual / opening
-    if ratio >= large or (ratio <= small and usual < 10 * small):
+    if ratio >= large or (ratio <= small and usual < small):
         bound, relation = (large, ">=") if ratio >= large else (small, "<=")
         step = int(table.steps[0])
         yield Evidence(
@@ -68,8 +69,14 @@ def unscaled_target(
             relation,
             bound,
             step,
-            module=fit.site.module,
-            source=fit.site.source,
+            module=site.module,
+            source=site.source,
             role=Role.HARM,
             detail=f"targets of about {usual:.3g}",
         )
+
+
+def _early_site(history: History) -> Subject | None:
+    """The loss call of a run that was over before it could be compared with a constant: NaN within a few steps."""
+    sites = [s for s in history["loss"].subjects if s.traits.get("function") in SQUARED]
+    return sites[0] if sites and first_nonfinite_step(history) is not None else None

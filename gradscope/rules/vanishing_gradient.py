@@ -16,8 +16,8 @@ from gradscope.verdict import Evidence, Role
 def vanishing_gradient(history: History, *, decay: float = 1e-3, depth: int = 3) -> Iterator[Evidence]:
     """The gradient dies on its way to the first layers, and they do not learn.
 
-    What it does: compares, for each weight matrix, gradient norm / parameter norm, in the order in which layers run. The
-    first layers' value is set against the largest one.
+    What it does: compares, for each weight matrix, gradient norm / parameter norm, in the order in which layers run.
+    The first layers' value is set against the largest one.
 
     Why is this bad: the first layers keep their random weights; what they destroy of the input nobody can restore.
 
@@ -25,10 +25,11 @@ def vanishing_gradient(history: History, *, decay: float = 1e-3, depth: int = 3)
     networks of ten layers, measured here, stay above 1e-2. depth, the fewest layers for which depth can be the reason.
     Reported only when the loss does not fall: many healthy networks start with a steep profile.
 
-    Not flagged: layers whose gradient is small at initialization and recovers, converged runs, zero-initialized branches.
+    Not flagged: layers whose gradient is small at initialization and recovers, converged runs, zero-initialized
+    branches.
 
-    References: Glorot & Bengio (2010) Understanding the difficulty of training deep feedforward neural networks; Zhang et
-    al. (2021) AutoTrainer, doi:10.1109/ICSE43902.2021.00043.
+    References: Glorot & Bengio (2010) Understanding the difficulty of training deep feedforward neural networks; Zhang
+    et al. (2021) AutoTrainer, doi:10.1109/ICSE43902.2021.00043.
     """
     ordered = layers(history)
     if len(ordered) < depth:

@@ -21,7 +21,8 @@ def zero_gradient(history: History, *, fewest: int = 5) -> Iterator[Evidence]:
     Why is this bad: something between the parameter and the loss has no slope: rounding, a comparison, a sign, a
     softmax over one unit, a factor of zero, or units that are all dead.
 
-    Thresholds: fewest, the steps that must have been seen. An error when nothing learns, a warning beside parts that do.
+    Thresholds: fewest, the steps that must have been seen. An error when nothing learns, a warning beside parts that
+    do.
 
     Not flagged: zeros in some steps only (hinge losses, zero-initialized branches, unvisited rows), biases, which a
     following normalization makes irrelevant.

@@ -145,7 +145,8 @@ def table(name: str, outcomes: Sequence[Outcome]) -> str:
     lines = [f"corpus {name}: {len(outcomes)} programs", *tally(outcomes).lines()]
     for o in outcomes:
         if o.case.kind == "faulty" and not o.first:
-            lines.append(f"    {o.case.path.stem}: expected {' or '.join(o.case.illness)}, got {list(o.names) or o.status}")
+            expected = " or ".join(o.case.illness)
+            lines.append(f"    {o.case.path.stem}: expected {expected}, got {list(o.names) or o.status}")
     return "\n".join(lines)
 
 

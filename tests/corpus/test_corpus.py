@@ -17,8 +17,9 @@ NAMES = ["own", "shared/torch"] if SHARED.is_dir() else ["own"]
 def test_the_corpus_is_judged_as_labelled(name, capsys):
     outcomes = judge_all(corpora()[name], os.cpu_count() or 1)
     figures = tally(outcomes)
+    note = "" if SHARED.is_dir() else "\n(no ../shared/corpus here: own corpus only)"
     with capsys.disabled():
-        print(f"\n{table(name, outcomes)}" + ("" if SHARED.is_dir() else "\n(no ../shared/corpus here: own corpus only)"))
+        print(f"\n{table(name, outcomes)}{note}")
     assert figures.named >= 0.95 * figures.faulty
     assert figures.first >= 0.85 * figures.faulty
     assert figures.false_errors == ()

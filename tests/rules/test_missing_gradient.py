@@ -57,9 +57,9 @@ def test_a_gradient_in_one_step_is_enough():
     assert not found(missing_gradient, sick(gradients=dict.fromkeys(GONE, once)))
 
 
-def test_no_gradient_anywhere_is_left_to_other_rules():
+def test_no_gradient_anywhere_is_harm():
     every = {f"{m}.{k}": MISSING for m in LAYERS for k in ("weight", "bias")}
-    assert not found(missing_gradient, sick(gradients=every))
+    assert signs(missing_gradient, sick(gradients=every)) == {(QUANTITY, p, "harm") for p in every}
 
 
 def test_gradients_that_were_cleared_early_are_left_to_unchanged_parameter():

@@ -27,7 +27,7 @@ def sick(*, excess: float = 1.0, steps: int = 100, batch: int = 32, **changes) -
 
 def sorted_targets(between: float) -> History:
     """A regression, with the given part of the variance of its targets between batches."""
-    means = np.where(np.arange(100) % 2, 1, -1) * np.sqrt(between + 1 / 32)
+    means = np.where(np.arange(100) < 50, 1, -1) * np.sqrt(between + 1 / 32)
     call = {"target_mean": means, "target_deviation": np.sqrt(1 - between - 1 / 32), "prediction_sum_error": 10}
     return healthy_run(loss=stuck(100), call=call)
 

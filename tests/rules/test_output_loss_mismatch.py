@@ -20,7 +20,7 @@ def sick(
     return healthy_run(
         loss=stuck(100) if loss is None else loss,
         call={"prediction_min": low, "prediction_max": high, "margin": margin},
-        traits={CALL: {"function": function, "operation": operation} | own},
+        traits={CALL: {"function": function, "operation": operation, "prediction_shape": (32, 10)} | own},
     )
 
 
@@ -39,6 +39,7 @@ def sick(
         (sick("mse_loss", "softmax", one_unit_softmax=True), "units under the softmax"),
         (sick("nll_loss", "log_softmax over the batch", high=0), "softmax runs over the batch: dimension"),
         (sick(operation="relu", high=9.0), "scores pass a relu before the loss: smallest input"),
+        (sick(operation="", low=-5.0, high=5.0, prediction_shape=(32, 1)), "classes of a cross-entropy"),
         (sick(operation="tanh", low=-1.0), "scores pass a tanh before the loss: smallest input"),
     ],
 )
@@ -56,7 +57,6 @@ def test_an_activation_that_the_loss_does_not_expect_is_harm(history, quantity):
         sick("nll_loss", "log_softmax", low=-9.0, high=0.0),
         sick("kl_div", "log_softmax", low=-9.0, high=0.0),
         sick("mse_loss", "relu", high=9.0),
-        sick(operation="relu", high=9.0, loss=learning(100)),
         healthy_run(),
     ],
 )
@@ -86,3 +86,18 @@ def test_share_is_the_least_part_of_calls_that_show_it(calls, flagged):
 @pytest.mark.parametrize(("margin", "flagged"), [(0.9e-3, True), (1.1e-3, False)])
 def test_tolerance_is_how_near_rows_are_to_summing_to_one(margin, flagged):
     assert bool(found(output_loss_mismatch, sick(operation="", margin=margin))) is flagged
+
+
+def test_scores_that_pass_a_relu_are_a_cause_in_a_run_that_learns():
+    history = sick(operation="relu", high=9.0, loss=learning(100))
+    assert {role for _, _, role in signs(output_loss_mismatch, history)} == {"cause"}
+
+
+@pytest.mark.parametrize(("labels", "flagged"), [(0.2, True), (0.1, False)])
+def test_a_softmax_over_labels_of_which_several_are_true_is_flagged(labels, flagged):
+    history = healthy_run(
+        loss=stuck(100),
+        call={"prediction_min": 0.0, "prediction_max": 1.0, "target_mean": labels},
+        traits={CALL: {"function": "binary_cross_entropy", "operation": "softmax", "prediction_shape": (32, 10)}},
+    )
+    assert bool(found(output_loss_mismatch, history)) is flagged

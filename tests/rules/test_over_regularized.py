@@ -20,11 +20,11 @@ def shrinking(left: float, steps: int) -> dict:
 
 
 def sick(*, left: float = 0.1, penalty: float = 5.0, steps: int = 100, loss=None) -> History:
-    """A penalty in the loss, `penalty` times the error, shrinks the weights; the error stays that of a constant."""
+    """A penalty in the loss, first `penalty` times the error, shrinks the weights and itself; the error stays."""
     error = stuck(steps) if loss is None else loss
     return healthy_run(
         steps,
-        loss=error * (1 + penalty),
+        loss=error * (1 + penalty * (np.arange(steps) < steps // 2)),
         call={"value": error, "prediction_sum_error": error},
         parameters=shrinking(left, steps),
     )

@@ -72,8 +72,14 @@ def test_a_sound_start_shows_nothing(history):
     assert not found(poor_initialization, history)
 
 
-def test_a_constant_layer_of_a_run_that_learns_shows_nothing():
-    assert not found(poor_initialization, healthy_run(parameters={"parameter_deviation": {"second.weight": 0.0}}))
+def test_a_constant_layer_of_a_run_that_learns_is_a_cause():
+    history = healthy_run(parameters={"parameter_deviation": {"second.weight": 0.0}})
+    assert {role for _, _, role in signs(poor_initialization, history)} == {"cause"}
+
+
+def test_a_layer_of_zeros_of_a_run_that_learns_shows_nothing():
+    zeros = {"parameter_deviation": {"second.weight": 0.0}, "parameter_norm": {"second.weight": 0.0}}
+    assert not found(poor_initialization, healthy_run(parameters=zeros))
 
 
 def test_a_constant_output_layer_shows_nothing():
