@@ -268,6 +268,7 @@ class History:
         }
         self.tables["step"].add(Subject(RUN))
         self.classes: dict[str, Array] = {}
+        self.readings: dict[str, tuple[Any, Any]] = {}
 
     def __getitem__(self, table: str) -> Table:
         return self.tables[table]

@@ -5,9 +5,11 @@ Everything here is dimensionless: the loss times a million gives the same answer
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -17,6 +19,27 @@ Array = Any
 
 FEWEST = 10
 """Fewer losses than this have no trend."""
+
+
+Reading = TypeVar("Reading")
+
+
+def once(read: Callable[[History], Reading]) -> Callable[[History], Reading]:
+    """Remembers what was read from a history until a row is added to it: many rules ask the same."""
+
+    @functools.wraps(read)
+    def remembered(history: History) -> Reading:
+        rows = tuple(len(t) + t.dropped for t in history.tables.values())
+        key = (rows, bool(history.facts.get("competing")))
+        known = history.readings.get(read.__name__)
+        if known is None or known[0] != key:
+            value = read(history)
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+            history.readings[read.__name__] = known = (key, value)
+        return cast(Reading, known[1])
+
+    return remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +88,7 @@ def trend_of(series: Array) -> Trend | None:
     return Trend(first, last, noise, (first - last) / scale, (float(wins) - 0.5) / unit, 0.5 / unit, n)
 
 
+@once
 def loss_trend(history: History) -> Trend | None:
     """The trend of the loss up to the first that is not finite."""
     return trend_of(sound(history, history.run("loss")))
@@ -76,6 +100,7 @@ def sound(history: History, series: Array) -> Array:
     return series[: bad[0]] if len(bad) else series
 
 
+@once
 def first_nonfinite_step(history: History) -> int | None:
     """The first step at which loss, gradient or parameter was not finite."""
     steps = [int(history["step"].steps[i]) for i in np.flatnonzero(history.run("loss_nonfinite") == 1)[:1]]
@@ -124,6 +149,7 @@ def main_site(history: History) -> Subject | None:
     return table.subjects[int(counts.argmax())] if len(counts) and counts.max() >= FEWEST else None
 
 
+@once
 def fit_of(history: History) -> Fit | None:
     """How much better than a constant the prediction is, from ranges seen at the loss; None when that is not known."""
     site = main_site(history)
@@ -153,6 +179,7 @@ def fit_of(history: History) -> Fit | None:
     return Fit(trend.first / baseline, trend.last / baseline, trend.last, site, baseline)
 
 
+@once
 def learns(history: History) -> bool | None:
     """Whether the training makes progress: the loss falls, or beats a constant prediction clearly. None: unknown,
     as it is for objectives that compete (a GAN's losses measure no progress)."""
@@ -193,6 +220,7 @@ def observed(norms: Array) -> Array:
     return ~(norms == UNOBSERVED)
 
 
+@once
 def update_ratios(history: History) -> Array:
     """Update norm / parameter norm per full step and parameter; NaN where unknown, or for a parameter born zero.
 
@@ -220,10 +248,11 @@ def first_step(table: Table, mask: Array) -> int | None:
     return int(table.steps[rows[0]]) if len(rows) else None
 
 
+@once
 def total_gradient(history: History) -> Array:
     """The norm of all gradients together per step, before clipping where that was seen; shape (steps,)."""
-    norms = history["gradient"].column("gradient_norm").astype("f8")
-    total = np.sqrt(np.square(np.where(norms < 0, 0, norms)).sum(axis=1))
+    norms = np.maximum(history["gradient"].column("gradient_norm"), 0)
+    total = np.sqrt(np.einsum("ij,ij->i", norms, norms, dtype="f8"))
     before = history.run_at("clip_before", "gradient")
     return np.where(np.isfinite(before), before, total)
 
