@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 class Watched(Protocol):
     """What watch() of an adapter returns."""
 
+    def flush(self) -> None:
+        """Writes what waits, so that the history is up to date."""
+
     def refresh(self) -> None:
-        """Writes what waits on a device, before a report."""
+        """Writes what waits, and gives everything its final name: before a report."""
 
     def close(self) -> None:
         """Removes every hook; the model and the optimizer are as if never watched."""

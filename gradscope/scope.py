@@ -70,6 +70,8 @@ class Scope:
         It belongs to the last step when that has no loss yet, else to the next one.
         """
         value = float(loss)
+        if self.watched is not None:
+            self.watched.flush()
         waiting = [h["step"] for h in self.histories if lacks_loss(h)]
         for table in waiting:
             bad = float(not math.isfinite(value))

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 MODULE_STATISTICS = (
@@ -24,8 +21,10 @@ MODULE_STATISTICS = (
     "input_nonfinite",
 )
 DENSE_FLOATS = (torch.float32, torch.float64)
-TINY = 4096
-"""Tensors of at most that many elements are reduced together, as one array."""
+SMALL = 2**14
+"""Tensors of at most that many elements are reduced in one call; its float32 sums are within 1e-5 up to here."""
+PIECE = 2**17
+"""Elements of one dot product: its float32 sums are within 1e-5 up to here."""
 LARGEST = 3e38
 """What a finite number is limited to, for a History keeps float32."""
 
@@ -50,58 +49,33 @@ def dense_values(tensor: Tensor) -> Tensor:
     return tensor.abs() if tensor.is_complex() else tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Which of a list of tensors of the host are tiny, by dtype: (positions, offsets in one flat array, its size)."""
-
-    tiny: tuple[tuple[list[int], NDArray[np.intp], int], ...]
-    other: list[int]
-
-
-def split(tensors: Sequence[Tensor]) -> Split:
-    """Sorts tensors into tiny ones, whose norms numpy finds faster, and others."""
-    groups: dict[torch.dtype, list[int]] = {}
-    other = []
-    for at, tensor in enumerate(tensors):
-        if 0 < tensor.numel() <= TINY:
-            groups.setdefault(tensor.dtype, []).append(at)
-        else:
-            other.append(at)
-    tiny = []
-    for positions in groups.values():
-        ends = np.cumsum([tensors[at].numel() for at in positions])
-        tiny.append((positions, np.concatenate([[0], ends[:-1]]).astype(np.intp), int(ends[-1])))
-    return Split(tuple(tiny), other)
-
-
-def fast_norms(tensors: Sequence[Tensor], parts: Split | None = None) -> Tensor:
+def fast_norms(tensors: Sequence[Tensor]) -> Tensor | list[float]:
     """L2 norms of plain tensors of one device, shape (len(tensors),).
 
     On the host they may overflow or underflow (see exact_norm); elsewhere they are summed in float64 where it can do
-    that. `parts` is split(tensors), kept from an earlier call.
+    that.
     """
     if tensors[0].device.type == "cpu":
-        return host_norms(tensors, parts or split(tensors))
+        return host_norms(tensors)
     try:
         return torch.stack(torch._foreach_norm(tensors, 2, torch.float64))
     except (RuntimeError, NotImplementedError, TypeError):
         return torch.stack(torch._foreach_norm(tensors))
 
 
-def host_norms(tensors: Sequence[Tensor], parts: Split) -> Tensor:
-    """fast_norms of the host: tiny tensors as one array, the others by torch."""
-    norms = np.empty(len(tensors))
-    for positions, offsets, size in parts.tiny:
-        flat = torch._utils._flatten_dense_tensors([tensors[at] for at in positions]).detach().numpy()
-        if flat.size != size:
-            return host_norms(tensors, split(tensors))
-        with np.errstate(all="ignore"):
-            norms[positions] = np.sqrt(np.add.reduceat(flat * flat, offsets))
-    for at in parts.other:
-        # a dot product is faster than a norm here; in pieces, so that float32 sums stay within 1e-5
-        pieces = tensors[at].detach().reshape(-1).split(2**17)
-        norms[at] = math.sqrt(math.fsum(float(torch.dot(piece, piece)) for piece in pieces))
-    return torch.from_numpy(norms)
+def host_norms(tensors: Sequence[Tensor]) -> list[float]:
+    """fast_norms of the host: small tensors in one call, the others by dot products, which are faster there."""
+    small = [t for t in tensors if t.numel() <= SMALL]
+    found = iter(torch._foreach_norm(small)) if small else iter(())
+    return [next(found).item() if t.numel() <= SMALL else long_norm(t) for t in tensors]
+
+
+def long_norm(tensor: Tensor) -> float:
+    """L2 norm of a plain tensor of the host, as a dot product or several."""
+    flat = tensor.reshape(-1)
+    if flat.numel() <= PIECE:
+        return math.sqrt(torch.dot(flat, flat).item())
+    return math.sqrt(math.fsum(torch.dot(piece, piece).item() for piece in flat.split(PIECE)))
 
 
 def exact_norm(tensor: Tensor) -> Tensor:
@@ -112,27 +86,27 @@ def exact_norm(tensor: Tensor) -> Tensor:
     return torch.linalg.vector_norm(values.double())
 
 
-def norms(tensors: Sequence[Tensor], plain: bool, parts: Split | None = None) -> Tensor:
+def norms(tensors: Sequence[Tensor], plain: bool) -> Tensor | list[float]:
     """L2 norms, shape (len(tensors),): the fast way when all are plain, else one by one."""
     if plain:
-        return fast_norms(tensors, parts)
+        return fast_norms(tensors)
     found = [exact_norm(t) for t in tensors]
     return torch.stack([n.to(found[0].device) for n in found])
 
 
 def gradient_statistics(gradient: Tensor) -> Tensor:
-    """(zero fraction, largest magnitude, fraction under the smallest normal number, non-finite count), float32."""
+    """(zero fraction, largest finite magnitude, fraction under the smallest normal number), float32."""
     values = dense_values(gradient)
     if not values.numel():
-        return torch.zeros(4, device=values.device)
+        return torch.zeros(3, device=values.device)
     magnitude = values.abs()
     smallest = torch.finfo(values.dtype).tiny
     zero = (magnitude == 0).float().mean()
     if gradient.layout is not torch.strided and gradient.numel():
         zero = 1 - (1 - zero) * (values.numel() / gradient.numel())
     tiny = ((magnitude < smallest) & (magnitude > 0)).float().mean()
-    finite = torch.isfinite(magnitude)
-    return torch.stack([zero, torch.where(finite, magnitude, 0).max().float(), tiny, (~finite).sum().float()])
+    largest = torch.where(torch.isfinite(magnitude), magnitude, 0).max().float()
+    return torch.stack([zero, largest, tiny])
 
 
 def parameter_statistics(before: Tensor, after: Tensor) -> Tensor:

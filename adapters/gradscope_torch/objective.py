@@ -6,21 +6,21 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
-from gradscope.history import MISSING, RUN, UNOBSERVED, History, Subject, Table
+from gradscope.history import History, Subject, Table
 from torch import Tensor
 
 from gradscope_torch import measure
 from gradscope_torch.forward import Note
 from gradscope_torch.names import Names
+from gradscope_torch.row import Row, write
 
 SNAPSHOT_LIMIT = 512 * 2**20
 """Bytes of weights that are copied to measure an update; parameters beyond it are not measured."""
 SMALLEST = 1e-18
 """Norms below it may have lost squares to underflow in float32, and are found anew."""
-PENDING_ROWS = 16
-"""Rows of norms that may wait on an accelerator before they are fetched together."""
+WAITING_ROWS = 16
+"""Rows that may wait before they are written together."""
 
 
 @dataclass(slots=True)
@@ -45,17 +45,15 @@ class Objective:
         self.parameters: list[Tensor] = []
         self.optimized: list[bool] = []
         self.plain = True
-        self.host = True
         self.between = Between()
-        self.cleared = True
+        self.skipped = False
         self._probe: tuple[Tensor, Any, int] | None = None
+        self._carried: Any = 0
         self._before: list[Tensor | None] = []
         self._direction: Tensor | None = None
-        self._pending: list[tuple[int, list[int], Tensor]] = []
+        self._row: Row | None = None
+        self._rows: list[Row] = []
         self._size = (-1, -1)
-        self._present: list[int] = []
-        self._split: measure.Split | None = None
-        self.skipped = False
 
     # -- subjects --------------------------------------------------------------------------------------------------
 
@@ -71,9 +69,7 @@ class Objective:
                 known.add(id(p))
                 self.parameters.append(p)
         self.optimized = [id(p) in mine for p in self.parameters]
-        self._split = None
         self.plain = all(p.dtype in measure.DENSE_FLOATS for p in self.parameters)
-        self.host = all(p.device.type == "cpu" for p in self.parameters)
         self._name(elsewhere)
 
     def _name(self, elsewhere: set[int]) -> None:
@@ -114,17 +110,16 @@ class Objective:
     # -- carried gradients -----------------------------------------------------------------------------------------
 
     def look_for_clearing(self) -> None:
-        """At the beginning of a backward pass: were the gradients of the last step cleared?"""
-        if self.cleared or self._probe is None:
+        """At the beginning of a backward pass: what is left of the gradients of the last step?"""
+        if self._probe is None or isinstance(self._carried, Tensor) or not self._carried:
             return
         parameter, gradient, version = self._probe
         now = parameter.grad
-        if now is None or gradient is None or now is not gradient:
-            self.cleared = True
+        if now is None or now is not gradient:
+            self._carried = 0
         elif now._version != version:
-            self.cleared = not bool(now.count_nonzero())
-            if not self.cleared:
-                self._probe = (parameter, gradient, now._version)
+            left = now.count_nonzero() > 0
+            self._carried = left if now.device.type != "cpu" else int(left)
 
     def look_for_delivery(self) -> None:
         """At the end of a backward pass: did it leave a gradient on any parameter of this optimizer?"""
@@ -152,154 +147,123 @@ class Objective:
             self._before.append(measure.dense_values(p).clone())
 
     def gradients(self) -> None:
-        """Writes the gradient norm of every parameter for this step, without waiting for an accelerator."""
+        """Begins the row of this step with the gradient norm of every parameter."""
         present = [at for at, p in enumerate(self.parameters) if p.grad is not None]
+        width = len(self.parameters)
+        absent = set(range(width)).difference(present) if len(present) < width else ()
+        frozen = [at for at in absent if not self.parameters[at].requires_grad]
         gradients = [self.parameters[at].grad for at in present]
+        self._row = Row(self.step, width, present, frozen, self._norms(gradients))
+
+    def _norms(self, gradients: list[Any]) -> Tensor | list[float]:
         if not gradients:
-            self._write(self.step, present, np.empty(0))
-            return
-        if self.plain and self.host and (self._split is None or self._present != present):
-            self._present, self._split = present, measure.split(gradients)
+            return []
         try:
-            norms = measure.norms(gradients, self.plain, self._split)
+            norms = measure.norms(gradients, self.plain)
         except (RuntimeError, NotImplementedError, TypeError):
             self.plain = False
             norms = measure.norms(gradients, False)
-        if not self.host:
-            self._pending.append((self.step, present, norms.detach()))
-            if len(self._pending) >= PENDING_ROWS:
-                self.flush()
-            return
-        self._write(self.step, present, norms.numpy(), gradients)
-
-    def _write(self, step: int, present: list[int], norms: Any, gradients: list[Any] | None = None) -> None:
-        row = np.full(len(self.parameters), MISSING)
-        if len(present) < len(row):
-            for at in set(range(len(row))).difference(present):
-                if not self.parameters[at].requires_grad:
-                    row[at] = UNOBSERVED
-        values = np.array(norms, dtype="f8")
-        if gradients is not None:
-            for at in np.flatnonzero(np.isinf(values) | (values < SMALLEST)).tolist():
-                values[at] = float(measure.exact_norm(gradients[at]))
-        row[present] = values
-        if self._probe is None:
-            moving = [at for at, value in zip(present, values, strict=True) if value > 0 and self.optimized[at]]
-            if moving:
-                self._probe = (self.parameters[min(moving, key=lambda at: self.parameters[at].numel())], None, 0)
-        clipped = np.where(np.isfinite(row), np.clip(row, None, measure.LARGEST), row)
-        self.history["gradient"].record(step, {"gradient_norm": clipped})
-
-    def flush(self) -> None:
-        """Fetches the rows that wait on an accelerator, in one transfer each."""
-        pending, self._pending = self._pending, []
-        for step, present, norms in pending:
-            self._write(step, present, norms.cpu().numpy())
+        if isinstance(norms, Tensor) and norms.device.type != "cpu":
+            return norms
+        found = norms.tolist() if isinstance(norms, Tensor) else norms
+        return [
+            n if SMALLEST <= n < math.inf else float(measure.exact_norm(g))
+            for n, g in zip(found, gradients, strict=True)
+        ]
 
     def after_step(self, full: bool, direction: bool, notes: list[Note], classes: list[tuple[str, Tensor]]) -> None:
-        """Writes the rest of the step: loss, rate, and on full steps updates, gradients in detail, and notes."""
-        learning_rate = (
-            max(float(g["lr"]) for g in self.optimizer.param_groups if "lr" in g)
-            if any("lr" in g for g in self.optimizer.param_groups)
-            else math.nan
-        )
-        between = self.between
-        loss, nonfinite = loss_of(between)
-        values = {
-            "loss": loss,
-            "loss_nonfinite": nonfinite,
-            "learning_rate": learning_rate,
-            "skipped": float(self.skipped),
-            "carried_over": float(not self.cleared) if self.step and between.passes and self._probe else math.nan,
+        """Completes the row: loss, rate, and on full steps updates, gradients in detail, and notes."""
+        row, between = self._row, self.between
+        if row is None:
+            return
+        row.losses = between.losses
+        row.values = {
+            "learning_rate": learning_rate_of(self.optimizer),
+            "skipped": self.skipped,
+            "carried_over": self._carried if self.step and between.passes and self._probe else None,
             "cleared_early": self._cleared_early(),
-            "backward_passes": float(between.passes),
+            "backward_passes": between.passes,
         }
         if between.clip is not None:
-            values["clip_before"], values["clip_limit"] = (float(v) for v in between.clip)
+            row.values["clip_before"], row.values["clip_limit"] = between.clip
         if between.scale is not None:
-            values["loss_scale"] = float(between.scale)
+            row.values["loss_scale"] = between.scale
         if full:
-            self._write_full()
+            row.parameters = self._parameter_statistics()
+            row.notes, row.classes = list(notes), list(classes)
         if direction:
-            values["gradient_cosine"] = self._cosine()
+            row.values["gradient_cosine"] = self._cosine()
         else:
             self._direction = None
-        self._write_notes(notes, classes, values)
-        self.history["step"].record(self.step, {k: {RUN: v} for k, v in values.items()})
+        self._rows.append(row)
+        self._row = None
         self.between = Between()
         self.skipped = False
-        self.cleared = False
-        if self._probe is not None:
-            parameter = self._probe[0]
-            gradient = parameter.grad
-            self._probe = (parameter, gradient, gradient._version if gradient is not None else 0)
-            self.cleared = gradient is None
         self.step += 1
+        if full or len(self._rows) >= WAITING_ROWS:
+            self.flush()
+        self._look_at_probe()
 
-    def _cleared_early(self) -> float:
-        """1 when gradients were delivered and are gone now; NaN at the first step, whose delivery nobody saw."""
+    def flush(self) -> None:
+        """Writes the rows that wait."""
+        rows, self._rows = self._rows, []
+        if not rows:
+            return
+        write(self.history, rows)
+        if self._probe is None:
+            self._choose_probe(rows[-1])
+
+    def _choose_probe(self, row: Row) -> None:
+        """Picks the smallest parameter that gets a gradient, to see whether gradients are cleared between steps."""
+        norms = self.history["gradient"].column("gradient_norm")[-1]
+        moving = [self.parameters[at] for at in row.present if norms[at] > 0 and self.optimized[at]]
+        if moving:
+            self._probe = (min(moving, key=Tensor.numel), None, 0)
+
+    def _look_at_probe(self) -> None:
+        if self._probe is None:
+            return
+        parameter = self._probe[0]
+        gradient = parameter.grad
+        self._probe = (parameter, gradient, gradient._version if gradient is not None else 0)
+        self._carried = int(gradient is not None)
+
+    def _cleared_early(self) -> bool | None:
+        """Whether gradients were delivered and are gone now; None at the first step, whose delivery nobody saw."""
         if not self.step:
-            return math.nan
-        return float(self.between.delivered and not any(p.grad is not None for p in self.parameters))
+            return None
+        return self.between.delivered and not any(p.grad is not None for p in self.parameters)
 
-    def _write_full(self) -> None:
-        table = self.history["parameter"]
+    def _parameter_statistics(self) -> Tensor | None:
+        """PARAMETER_QUANTITIES, shape (parameters, 8)."""
         rows: list[Tensor] = []
-        nothing = torch.full((4,), math.nan)
+        nothing = torch.full((3,), math.nan)
         unseen = torch.full((5,), math.nan)
         before = self._before or [None] * len(self.parameters)
         for p, old in zip(self.parameters, before, strict=True):
             gradient = measure.gradient_statistics(p.grad) if p.grad is not None else nothing.to(p.device)
             moved = measure.parameter_statistics(old, p) if old is not None else unseen.to(p.device)
-            rows.append(torch.cat([gradient[:3], moved, gradient[3:]]))
+            rows.append(torch.cat([gradient, moved]))
         self._before = []
-        if not rows:
-            return
-        numbers = torch.stack([r.to(rows[0].device) for r in rows]).cpu().numpy().T
-        table.record(
-            self.step,
-            {
-                "gradient_zero_fraction": numbers[0],
-                "gradient_abs_max": numbers[1],
-                "gradient_underflow_fraction": numbers[2],
-                "parameter_norm": numbers[3],
-                "parameter_deviation": numbers[4],
-                "update_norm": numbers[5],
-                "moved_fraction": numbers[6],
-                "nonfinite": numbers[7],
-            },
-        )
+        return torch.stack([r.to(rows[0].device) for r in rows]) if rows else None
 
-    def _cosine(self) -> float:
+    def _cosine(self) -> Tensor | None:
+        """Cosine of the angle between the gradients of this step and the last, on a sample of their elements."""
         gradients = [
             p.grad for p, mine in zip(self.parameters, self.optimized, strict=True) if mine and p.grad is not None
         ]
-        if not gradients:
-            self._direction = None
-            return math.nan
-        now = measure.sample(gradients)
-        last, self._direction = self._direction, now
-        if last is None or last.shape != now.shape:
-            return math.nan
-        return float(torch.nn.functional.cosine_similarity(last, now, dim=0, eps=0.0))
+        last, self._direction = self._direction, measure.sample(gradients) if gradients else None
+        if last is None or self._direction is None or last.shape != self._direction.shape:
+            return None
+        return torch.nn.functional.cosine_similarity(last, self._direction, dim=0, eps=0.0)
 
-    def _write_notes(self, notes: list[Note], classes: list[tuple[str, Tensor]], step_values: dict[str, float]) -> None:
-        if not notes:
-            return
-        numbers = torch.cat([n.values.double().to(notes[0].values.device) for n in notes]).cpu().numpy()
-        at = 0
-        for note in notes:
-            values = numbers[at : at + len(note.quantities)]
-            at += len(note.quantities)
-            table = self.history[note.table]
-            column = table.index(note.subject)
-            if column is None or (note.traits.get("operation") and not table.subjects[column].traits.get("operation")):
-                table.add(Subject(note.subject, note.module, note.type, note.source, note.traits))
-            table.record(self.step, {q: {note.subject: v} for q, v in zip(note.quantities, values, strict=True)})
-            if note.table in {"loss", "input"} and "batch_size" in note.quantities:
-                step_values["batch_size"] = float(values[note.quantities.index("batch_size")])
-        for site, counts in classes:
-            self.history.count_classes(site, counts.cpu().numpy())
+
+def learning_rate_of(optimizer: torch.optim.Optimizer) -> Any:
+    """The largest learning rate of an optimizer's groups, a number or a tensor; None when they have none."""
+    rates = [g["lr"] for g in optimizer.param_groups if "lr" in g]
+    if any(isinstance(r, Tensor) for r in rates):
+        return torch.stack([torch.as_tensor(r).detach().reshape(()) for r in rates]).max()
+    return max(rates, default=None)
 
 
 def name_columns(table: Table, subjects: list[Subject]) -> None:
@@ -311,19 +275,3 @@ def name_columns(table: Table, subjects: list[Subject]) -> None:
         table.rename(at, subjects[at])
     for subject in subjects:
         table.add(subject)
-
-
-def loss_of(between: Between) -> tuple[float, float]:
-    """(mean of the losses of the backward passes of a step, unscaled; 1 when one of them is NaN or Inf, else 0).
-
-    Both are NaN when no loss was seen, or when its scale had fallen to zero.
-    """
-    values = []
-    for loss, scale in between.losses:
-        value, factor = float(loss), 1.0 if scale is None else float(scale)
-        if factor == 0 and value == 0:
-            continue
-        values.append(value / factor if factor else value)
-    if not values:
-        return math.nan, math.nan
-    return sum(values) / len(values), float(not all(math.isfinite(v) for v in values))

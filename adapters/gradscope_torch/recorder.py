@@ -70,7 +70,7 @@ class Recorder:
         self.clip: tuple[Any, Any] | None = None
         self.scales: dict[int, tuple[Any, Any]] = {}
         self.scale: Any = None
-        self.depth = 0
+        self.stepping: list[Any] = []
         self.missed: dict[frozenset[int], int] = {}
         self._candidates = candidates
         self._judged: list[Tensor] = []
@@ -110,7 +110,7 @@ class Recorder:
         if isinstance(tensor, Tensor) and tensor.numel() == 1:
             known = self.scales.get(id(tensor))
             scale = known[1] if known is not None and known[0]() is tensor else None
-            self.losses.append((tensor.detach().reshape(()), scale))
+            self.losses.append((held(tensor), scale))
             self.scale = scale if scale is not None else self.scale
         self.passes += 1
         for objective in self.order:
@@ -206,9 +206,12 @@ class Recorder:
         self._open = None
 
     def step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """The optimizer's step begins. Depth is counted here, where no failing observer can disturb it."""
-        self.depth += 1
-        if self.depth == 1 and self.wanted(optimizer):
+        """The optimizer's step begins. What steps is noted here, where no failing observer can disturb it: of an
+        optimizer that calls another one only the outer counts. One that begins anew had raised the last time."""
+        while any(o is optimizer for o in self.stepping):
+            self.stepping.pop()
+        self.stepping.append(optimizer)
+        if len(self.stepping) == 1 and self.wanted(optimizer):
             self._step_begins_safely(optimizer, args, kwargs)
 
     def _step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -219,8 +222,9 @@ class Recorder:
 
     def step_ended(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """The optimizer's step returned."""
-        self.depth = max(0, self.depth - 1)
-        if self.depth or not self.wanted(optimizer):
+        while any(o is optimizer for o in self.stepping):
+            self.stepping.pop()
+        if self.stepping or not self.wanted(optimizer):
             return
         self.stepped = optimizer
         self._step_ended_safely(optimizer, args, kwargs)
@@ -321,10 +325,14 @@ class Recorder:
         self.refresh()
         self.forward.reset()
 
-    def refresh(self) -> None:
-        """Writes what waited on an accelerator and gives everything its final name."""
+    def flush(self) -> None:
+        """Writes what waits."""
         for objective in self.order:
             objective.flush()
+
+    def refresh(self) -> None:
+        """Writes what waits and gives everything its final name."""
+        self.flush()
         self.names.refresh()
         self.survey()
 
@@ -332,6 +340,11 @@ class Recorder:
 def key_of(optimizer: Any) -> frozenset[int]:
     """Which parameters an optimizer holds."""
     return frozenset(id(p) for g in optimizer.param_groups for p in g["params"])
+
+
+def held(number: Tensor) -> Any:
+    """A number that stays what it is: a float from the host, a copy on an accelerator, which is not waited for."""
+    return number.item() if number.device.type == "cpu" else number.detach().clone()
 
 
 def is_other(parameter: Tensor, before: tuple[Tensor, int] | None) -> bool:

@@ -71,6 +71,10 @@ class Watch:
         held = [p for o in self.optimizers for g in o.param_groups for p in g["params"]]
         return [*self.recorder.names.all_parameters(), *held]
 
+    def flush(self) -> None:
+        """Writes what waits, so that the history is up to date."""
+        self.recorder.flush()
+
     def refresh(self) -> None:
         """Writes what waits, so that a report shows everything; harmless at any time."""
         self.recorder.refresh()
