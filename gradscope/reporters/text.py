@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 
 from gradscope.report import HEALTHY, Report
 from gradscope.reporter import reporter
@@ -24,7 +26,7 @@ def text(report: Report) -> str:
 def verdict_lines(verdict: Verdict, framework: str | None) -> list[str]:
     """One verdict: headline, place, evidence, remedies."""
     lines = [f"{verdict.severity.upper()} {verdict.code} {verdict.name}: {verdict.summary}"]
-    place = " at ".join(x for x in (verdict.module, verdict.source) if x)
+    place = " at ".join(x for x in (verdict.module, near(verdict.source)) if x)
     since = "" if verdict.step is None else f"since step {verdict.step}"
     of = f"of {verdict.objective}" if verdict.objective else ""
     where = ", ".join(x for x in (place, since, of) if x)
@@ -42,6 +44,13 @@ def verdict_lines(verdict: Verdict, framework: str | None) -> list[str]:
         code = remedy.code.get(framework or "torch", "")
         lines += [f"            | {line}" for line in code.splitlines()]
     return lines
+
+
+def near(source: str | None) -> str | None:
+    """A place "file:line", as seen from the working directory when it is below that."""
+    if source is None or not source.startswith(here := f"{Path.cwd()}{os.sep}"):
+        return source
+    return source.removeprefix(here)
 
 
 def evidence_line(e: Evidence, module: str | None) -> str:
