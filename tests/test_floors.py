@@ -8,11 +8,11 @@
  7  builtin
  6  rules/*, remedies/*, reporters/*
  5  report, usual
- 4  rule, remedy, trend
+ 4  rule, remedy, trend, row
  3  history
  2  statistics, adapter, workload, script
  1  settings
- 0  errors, verdict, reporter, hookspecs, frames
+ 0  errors, verdict, reporter, hookspecs, frames, guard, schedule
 
 Imports for type checking alone may look up: nothing is loaded by them.
 """

@@ -1,16 +1,16 @@
 """What the forward pass of one step shows: per module its output, per activation its units, per loss call what enters.
 
-Hooks and the function mode only note small tensors; `collect` moves them to the host in one transfer, after backward.
+Hooks and the function mode only note small tensors; `collect` are moved to the host in one transfer, after backward.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from gradscope.row import Note
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -36,20 +36,6 @@ class Origin:
     convolutional: bool = False
     is_output: bool = False
     unit: bool = False
-
-
-@dataclass(slots=True)
-class Note:
-    """Numbers of one subject that still lie on the device."""
-
-    table: str
-    subject: str
-    quantities: tuple[str, ...]
-    values: Tensor
-    traits: dict[str, Any] = field(default_factory=dict)
-    module: str = ""
-    source: str | None = None
-    type: str = ""
 
 
 class Forward:
@@ -227,17 +213,3 @@ class Forward:
 def wrapped(tensor: Tensor) -> bool:
     """Whether a function transform (vmap, grad, jvp) holds the tensor: its numbers may not leave the transform."""
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
-
-
-def guarded(part: str, failures: dict[str, str], action: Callable[..., Any]) -> Callable[..., None]:
-    """An action whose own exception is noted once, by name, and switches the action off."""
-
-    def run(*args: Any, **kwargs: Any) -> None:
-        if part in failures:
-            return
-        try:
-            action(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the monitor never stops the run
-            failures[part] = f"{type(error).__name__}: {error}"
-
-    return run

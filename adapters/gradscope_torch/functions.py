@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from gradscope.frames import users_line
+from gradscope.row import Note
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gradscope_torch import measure
-from gradscope_torch.forward import Forward, Note, wrapped
+from gradscope_torch.forward import Forward, wrapped
 
 ACTIVATIONS = {
     "relu": "relu",

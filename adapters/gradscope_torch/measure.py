@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from gradscope.row import Fetched
 from torch import Tensor
 
 MODULE_STATISTICS = (
@@ -204,3 +207,18 @@ def sample(tensors: Sequence[Tensor], most: int = 16384) -> Tensor:
         flat = dense_values(tensor).flatten()
         parts.append(flat[:: max(1, flat.numel() // most)].float())
     return torch.cat(parts)
+
+
+def fetch(arrays: Sequence[Any]) -> Fetched:
+    """The values of the tensors among them, by id; one transfer for each device."""
+    devices: dict[torch.device, list[Tensor]] = {}
+    for array in arrays:
+        if isinstance(array, Tensor):
+            devices.setdefault(array.device, []).append(array)
+    found: Fetched = {}
+    for device, held in devices.items():
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        flat = torch.cat([t.detach().reshape(-1).to(wide) for t in held]).cpu().double().numpy()
+        ends = np.cumsum([t.numel() for t in held])
+        found |= {id(t): part for t, part in zip(held, np.split(flat, ends[:-1]), strict=True)}
+    return found

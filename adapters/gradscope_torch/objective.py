@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from gradscope.history import History, Subject, Table
+from gradscope.row import Note, Row, write
 from torch import Tensor
 
 from gradscope_torch import measure
-from gradscope_torch.forward import Note
 from gradscope_torch.names import Names
-from gradscope_torch.row import Row, write
 
 SNAPSHOT_LIMIT = 512 * 2**20
 """Bytes of weights that are copied to measure an update; parameters beyond it are not measured."""
@@ -209,7 +208,7 @@ class Objective:
         rows, self._rows = self._rows, []
         if not rows:
             return
-        write(self.history, rows)
+        write(self.history, rows, measure.fetch)
         if self._probe is None:
             self._choose_probe(rows[-1])
 

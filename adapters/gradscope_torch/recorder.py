@@ -8,28 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from gradscope.guard import guarded
+from gradscope.row import Note
+from gradscope.schedule import Schedule
 from gradscope.scope import Scope
 from torch import Tensor
 from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from gradscope_torch import patches
-from gradscope_torch.forward import Forward, Note, guarded
+from gradscope_torch.forward import Forward
 from gradscope_torch.functions import FunctionMode, observe
 from gradscope_torch.names import Names
 from gradscope_torch.objective import Objective
 
-Schedule = Callable[[int], bool]
 STEPS = "torch optimizer hooks"
-
-
-def every_step(_step: int) -> bool:
-    """Full statistics in every step: what `check` uses."""
-    return True
-
-
-def sparse_schedule(step: int) -> bool:
-    """Full statistics at steps 0, 1, 2, 4, 8, ... 64 and then at every hundredth: what `watch` uses."""
-    return step % 100 == 0 if step > 64 else step & (step - 1) == 0
 
 
 @dataclass(slots=True)

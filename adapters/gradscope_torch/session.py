@@ -7,12 +7,13 @@ import sys
 from typing import Any
 
 import torch
+from gradscope.schedule import every_step
 from gradscope.scope import Scope
 from torch.nn.modules import module as torch_module
 from torch.optim import optimizer as torch_optimizer
 
 from gradscope_torch.names import Names
-from gradscope_torch.recorder import Recorder, every_step
+from gradscope_torch.recorder import Recorder
 from gradscope_torch.source import Sources
 
 VARIABLE = "TORCHDYNAMO_DISABLE"

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from gradscope.errors import CannotJudge, UsageError
+from gradscope.schedule import sparse_schedule
 from gradscope.scope import Scope
 from torch.optim import optimizer as torch_optimizer
 
 from gradscope_torch.names import Names
-from gradscope_torch.recorder import Recorder, sparse_schedule
+from gradscope_torch.recorder import Recorder
 from gradscope_torch.source import Sources
 
 

@@ -1,21 +1,17 @@
-"""Row: what one optimizer step left behind. Its numbers stay where they arose until they are written, several steps at
-a time, so that an accelerator is never waited for in an ordinary step."""
+"""Row: what one optimizer step left behind. Its numbers stay where they arose, in whatever array the framework has,
+until several rows are written together; so an ordinary step waits for no accelerator."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
-from gradscope.history import MISSING, RUN, UNOBSERVED, History, Subject
 from numpy.typing import NDArray
-from torch import Tensor
 
-from gradscope_torch import measure
-from gradscope_torch.forward import Note
+from gradscope.history import MISSING, RUN, UNOBSERVED, History, Subject
 
 PARAMETER_QUANTITIES = (
     "gradient_zero_fraction",
@@ -30,8 +26,25 @@ PARAMETER_QUANTITIES = (
 
 
 @dataclass(slots=True)
+class Note:
+    """Numbers of one subject of a table: a module, an activation, a loss call or an input.
+
+    values: an array of shape (len(quantities),).
+    """
+
+    table: str
+    subject: str
+    quantities: tuple[str, ...]
+    values: Any
+    traits: dict[str, Any] = field(default_factory=dict)
+    module: str = ""
+    source: str | None = None
+    type: str = ""
+
+
+@dataclass(slots=True)
 class Row:
-    """One step. Where a number is meant, a tensor of no dimension will do."""
+    """One step. Arrays and numbers may be the framework's own."""
 
     step: int
     width: int
@@ -40,49 +53,42 @@ class Row:
     """Columns of those that have a gradient."""
     frozen: list[int]
     """Columns of those that have none and want none."""
-    norms: Sequence[float] | Tensor
+    norms: Any
     """L2 norms of the gradients, shape (len(present),)."""
     values: dict[str, Any] = field(default_factory=dict)
     """Quantities of the step itself."""
     losses: list[tuple[Any, Any]] = field(default_factory=list)
     """(loss, its scale or None) of each backward pass."""
-    parameters: Tensor | None = None
+    parameters: Any = None
     """On a step with full statistics: PARAMETER_QUANTITIES of every parameter, shape (width, 8)."""
     notes: list[Note] = field(default_factory=list)
-    classes: list[tuple[str, Tensor]] = field(default_factory=list)
+    classes: list[tuple[str, Any]] = field(default_factory=list)
 
-    def tensors(self) -> list[Tensor]:
-        """What must be fetched."""
+    def arrays(self) -> list[Any]:
+        """Everything that holds numbers."""
         found = [self.norms, self.parameters, *self.values.values(), *(n.values for n in self.notes)]
         found += [counts for _, counts in self.classes]
         found += [number for loss in self.losses for number in loss]
-        return [t for t in found if isinstance(t, Tensor)]
+        return [a for a in found if a is not None]
 
 
 Fetched = dict[int, NDArray[Any]]
+Fetch = Callable[[Sequence[Any]], Fetched]
+"""Brings arrays to the host: flat float64 arrays by the id of what was given. What is there already may be left out."""
 
 
-def fetch(tensors: Sequence[Tensor]) -> Fetched:
-    """The values of small tensors by id, each as a flat array of float64; one transfer for each device."""
-    devices: dict[torch.device, list[Tensor]] = {}
-    for tensor in tensors:
-        devices.setdefault(tensor.device, []).append(tensor)
-    found: Fetched = {}
-    for device, held in devices.items():
-        wide = torch.float32 if device.type == "mps" else torch.float64
-        flat = torch.cat([t.detach().reshape(-1).to(wide) for t in held]).cpu().double().numpy()
-        ends = np.cumsum([t.numel() for t in held])
-        found |= {id(t): part for t, part in zip(held, np.split(flat, ends[:-1]), strict=True)}
-    return found
+def nothing_to_fetch(_arrays: Sequence[Any]) -> Fetched:
+    """Fetch of arrays that lie on the host."""
+    return {}
 
 
-def write(history: History, rows: Sequence[Row]) -> None:
+def write(history: History, rows: Sequence[Row], fetch: Fetch = nothing_to_fetch) -> None:
     """Writes rows into a history, in their order."""
-    fetched = fetch([t for row in rows for t in row.tensors()])
+    fetched = fetch([a for row in rows for a in row.arrays()])
     for row in rows:
         _write_gradients(history, row, fetched)
         if row.parameters is not None:
-            columns = fetched[id(row.parameters)].reshape(row.width, -1).T
+            columns = flat(row.parameters, fetched).reshape(row.width, -1).T
             history["parameter"].record(row.step, dict(zip(PARAMETER_QUANTITIES, columns, strict=True)))
         values = {quantity: number(value, fetched) for quantity, value in row.values.items()}
         values["loss"], values["loss_nonfinite"] = loss_of([tuple(number(n, fetched) for n in o) for o in row.losses])
@@ -92,20 +98,23 @@ def write(history: History, rows: Sequence[Row]) -> None:
         history["step"].record(row.step, {quantity: {RUN: value} for quantity, value in values.items()})
 
 
+def flat(array: Any, fetched: Fetched) -> NDArray[Any]:
+    """An array of the host, flat, float64."""
+    found = fetched.get(id(array))
+    return np.asarray(array, "f8").ravel() if found is None else found
+
+
 def number(value: Any, fetched: Fetched) -> float:
     """A number, wherever it was; NaN for None."""
-    if isinstance(value, Tensor):
-        return float(fetched[id(value)][0])
-    return math.nan if value is None else float(value)
+    return math.nan if value is None else float(flat(value, fetched)[0])
 
 
 def _write_gradients(history: History, row: Row, fetched: Fetched) -> None:
     table = history["gradient"]
-    norms = fetched[id(row.norms)] if isinstance(row.norms, Tensor) else np.array(row.norms, dtype="f8")
     cells = np.full(len(table.subjects), MISSING)
     cells[row.width :] = UNOBSERVED
     cells[row.frozen] = UNOBSERVED
-    cells[row.present] = np.where(np.isfinite(norms), np.minimum(norms, measure.LARGEST), norms)
+    cells[row.present] = flat(row.norms, fetched)
     table.record(row.step, {"gradient_norm": cells})
 
 
@@ -113,7 +122,7 @@ def _write_notes(history: History, row: Row, fetched: Fetched) -> float | None:
     """Writes what the forward pass showed; gives the size of the batch, when that was seen."""
     batch_size = None
     for note in row.notes:
-        values = dict(zip(note.quantities, fetched[id(note.values)].tolist(), strict=True))
+        values = dict(zip(note.quantities, flat(note.values, fetched).tolist(), strict=True))
         table = history[note.table]
         column = table.index(note.subject)
         if column is None or (note.traits.get("operation") and not table.subjects[column].traits.get("operation")):
@@ -122,7 +131,7 @@ def _write_notes(history: History, row: Row, fetched: Fetched) -> float | None:
         if note.table in {"loss", "input"} and "batch_size" in values:
             batch_size = values["batch_size"]
     for site, counts in row.classes:
-        history.count_classes(site, fetched[id(counts)])
+        history.count_classes(site, flat(counts, fetched))
     return batch_size
 
 
