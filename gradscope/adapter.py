@@ -29,6 +29,8 @@ class Adapter(Protocol):
 
     name: str
     install: str
+    module: str
+    """What a program imports that is to be observed: the session begins once it has."""
 
     def available(self) -> bool:
         """Whether the framework is installed."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gradscope.adapter import Adapter
 from gradscope.errors import CannotJudge, MissingFramework, ScriptFailed, TargetError
+from gradscope.imports import when_imported
 from gradscope.plugins import plugins
 from gradscope.report import Report
 from gradscope.scope import Enough, Scope, adapter_for, installed
@@ -71,15 +74,21 @@ def check_script(
 
 @contextlib.contextmanager
 def everything_observed(scope: Scope) -> Iterator[None]:
-    """The sessions of all frameworks that are installed."""
+    """The sessions of all frameworks that are installed, each from the moment its framework is imported."""
     adapters = [a for a in plugins().adapters() if a.available()]
     if not adapters:
         known = [a.install for a in plugins().adapters()]
         raise MissingFramework("no framework to observe is installed; " + " or ".join(known))
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as sessions, contextlib.ExitStack() as waiting:
         for adapter in adapters:
-            stack.enter_context(adapter.session(scope))
+            begin = partial(open_session, sessions, adapter, scope)
+            waiting.enter_context(when_imported(adapter.module, begin))
         yield
+
+
+def open_session(sessions: contextlib.ExitStack, adapter: Adapter, scope: Scope) -> None:
+    """Begins to observe a framework."""
+    sessions.enter_context(adapter.session(scope))
 
 
 def workload_of(names: dict[str, Any], file: Path) -> Workload:

@@ -130,6 +130,7 @@ class Scope:
             "elsewhere": False,
             "trainable": True,
             "shape": shape,
+            "fan_in": int(np.prod(shape[1:])),
             "size": int(np.prod(shape)),
             "matrix": len(shape) > 1,
             "training": True,

@@ -105,6 +105,7 @@ def add_subjects(history: History, traits: Mapping[str, Changes], *, with_call: 
                 "trainable": True,
                 "shape": dims,
                 "size": int(np.prod(dims)),
+                "fan_in": int(np.prod(dims[1:])),
                 "matrix": len(dims) > 1,
                 "module_type": "Linear",
                 "library": False,

@@ -12,7 +12,7 @@
  3  history
  2  statistics, adapter, workload, script
  1  settings
- 0  errors, verdict, reporter, hookspecs, frames, guard, schedule
+ 0  errors, verdict, reporter, hookspecs, frames, guard, schedule, imports
 
 Imports for type checking alone may look up: nothing is loaded by them.
 """

@@ -85,6 +85,7 @@ class Objective:
                 "elsewhere": id(p) in elsewhere,
                 "trainable": p.requires_grad,
                 "shape": tuple(p.shape),
+                "fan_in": math.prod(p.shape[1:]),
                 "size": p.numel(),
                 "matrix": p.dim() > 1,
                 "module_type": type(owner).__name__ if owner is not None else "",

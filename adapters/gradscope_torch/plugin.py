@@ -16,6 +16,7 @@ class TorchAdapter:
 
     name = "torch"
     install = "pip install 'gradscope-diagnostics[torch]'"
+    module = "torch"
 
     def available(self) -> bool:
         """Whether torch is installed."""

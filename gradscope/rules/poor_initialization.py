@@ -118,7 +118,7 @@ def poor_initialization(
 
 
 def _fan_in(subject: Subject) -> float:
-    return float(np.prod(subject.traits["shape"][1:]))
+    return float(subject.traits["fan_in"])
 
 
 def _is_tiny(subject: Subject, deviation: float, tiny: float) -> bool:

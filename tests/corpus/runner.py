@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -58,12 +59,12 @@ class Outcome:
         return bool(self.names) and self.names[0] in self.case.illness
 
 
-def cases_of(folder: Path, labels: Path, healthy: Path) -> list[Case]:
-    """The cases of one corpus; Keras programs are left to the adapter that will judge them."""
+def cases_of(folder: Path, labels: Path, healthy: Path, keras: bool = False) -> list[Case]:
+    """The cases of one corpus. keras: of the healthy programs only those of Keras, else only the others."""
     labelled = {c["file"]: tuple(c["illness"]) for c in json.loads(labels.read_text("utf-8"))}
     cases = [Case(folder / "faulty" / name, "faulty", illness) for name, illness in sorted(labelled.items())]
     cases += [Case(folder / "fixed" / name, "fixed") for name in sorted(labelled)]
-    cases += [Case(p, "healthy") for p in sorted(healthy.glob("*.py")) if not p.name.startswith("keras_")]
+    cases += [Case(p, "healthy") for p in sorted(healthy.glob("*.py")) if p.name.startswith("keras_") == keras]
     return cases
 
 
@@ -75,6 +76,9 @@ def corpora(folders: Sequence[Path] = ()) -> dict[str, list[Case]]:
     found["own"] = cases_of(OWN, OWN / "cases.json", OWN / "healthy")
     if SHARED.is_dir():
         found["shared/torch"] = cases_of(SHARED / "torch", SHARED / "torch" / "cases.json", SHARED / "healthy")
+        if find_spec("keras") is not None:
+            keras = SHARED / "keras"
+            found["shared/keras"] = cases_of(keras, keras / "cases.json", SHARED / "healthy", keras=True)
     return found
 
 
@@ -155,8 +159,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", help="the corpus of that name, such as shared/keras")
     arguments = parser.parse_args()
     for name, cases in corpora(arguments.folders).items():
+        if arguments.only not in {None, name}:
+            continue
         print(table(name, judge_all(cases, arguments.workers)), flush=True)
 
 

@@ -1,0 +1,319 @@
+"""Sees activations, loss functions and hand-written differences as they are called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gradscope import statistics
+from gradscope.frames import users_line
+from gradscope.row import Note
+
+from gradscope_tensorflow.forward import Forward, is_eager, is_float
+from gradscope_tensorflow.patches import Patches
+
+ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "relu",
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "softmax": "softmax",
+    "log_softmax": "log_softmax",
+    "softplus": "softplus",
+}
+LOSSES = {
+    "mean_squared_error": "mse_loss",
+    "mean_absolute_error": "l1_loss",
+    "huber": "huber_loss",
+    "log_cosh": "huber_loss",
+    "binary_crossentropy": "binary_cross_entropy",
+    "categorical_crossentropy": "categorical_cross_entropy",
+    "sparse_categorical_crossentropy": "categorical_cross_entropy",
+    "kl_divergence": "kl_divergence",
+    "poisson": "poisson",
+}
+"""Keras' names and ours, those of torch where the two mean the same. With from_logits they are the ones below."""
+WITH_LOGITS = {
+    "binary_cross_entropy": "binary_cross_entropy_with_logits",
+    "categorical_cross_entropy": "cross_entropy",
+}
+FUSED = {
+    "sparse_softmax_cross_entropy_with_logits": "cross_entropy",
+    "softmax_cross_entropy_with_logits": "cross_entropy",
+    "sigmoid_cross_entropy_with_logits": "binary_cross_entropy_with_logits",
+}
+MOST_CLASSES = 4096
+
+Guard = Callable[..., None]
+
+
+def install(patches: Patches, forward: Forward, guard: Guard) -> None:
+    """Wraps the functions that matter. guard: takes an action and its arguments, and lets nothing out."""
+    import keras
+    import tensorflow as tf
+
+    for name in ACTIVATIONS:
+        for owner in (tf.nn, tf, tf.math):
+            if hasattr(owner, name):
+                patches.wrap(owner, name, _activation(forward, guard, ACTIVATIONS[name]))
+    patches.wrap(keras.Loss, "__call__", _loss_object(forward, guard))
+    for name in LOSSES:
+        patches.wrap(keras.losses, name, _loss_function(forward, guard, name))
+    for name in FUSED:
+        patches.wrap(tf.nn, name, _fused(forward, guard, FUSED[name]))
+    tensor = tf.Tensor
+    for name in ("__sub__", "__rsub__"):
+        patches.wrap(tensor, name, _difference(forward, guard))
+    for owner in (tf, tf.math):
+        patches.wrap(owner, "subtract", _difference(forward, guard))
+    patches.wrap(tf.math, "log", _logarithm(forward, guard))
+    for owner, name in ((tf, "reshape"), (tf, "squeeze"), (tf, "cast"), (tf, "clip_by_value")):
+        patches.wrap(owner, name, _view(forward, guard))
+
+
+def _activation(forward: Forward, guard: Guard, operation: str) -> Callable[[Any], Any]:
+    def make(original: Any) -> Any:
+        def activation(*args: Any, **kwargs: Any) -> Any:
+            out = original(*args, **kwargs)
+            given = args[0] if args else next(iter(kwargs.values()), None)
+            if forward.looking and is_float(out) and is_eager(given):
+                guard(forward.note_activation, operation, given, out)
+            return out
+
+        return activation
+
+    return make
+
+
+def _view(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
+    def make(original: Any) -> Any:
+        def view(*args: Any, **kwargs: Any) -> Any:
+            out = original(*args, **kwargs)
+            if forward.looking and args and is_eager(args[0]):
+                guard(forward.mark, out, forward.origin(args[0]))
+            return out
+
+        return view
+
+    return make
+
+
+def _loss_object(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
+    def make(original: Any) -> Any:
+        def call(self: Any, y_true: Any, y_pred: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(self, y_true, y_pred, *args, **kwargs)
+            function = getattr(self, "fn", None)
+            name = getattr(function, "__name__", None) or type(self).__name__
+            if forward.looking:
+                given = getattr(self, "_fn_kwargs", {})
+                weighted = (args[0] if args else kwargs.get("sample_weight")) is not None
+                guard(note_loss, forward, name, y_true, y_pred, result, given, weighted, place())
+            return result
+
+        return call
+
+    return make
+
+
+def _loss_function(forward: Forward, guard: Guard, name: str) -> Callable[[Any], Any]:
+    def make(original: Any) -> Any:
+        def call(y_true: Any, y_pred: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(y_true, y_pred, *args, **kwargs)
+            if forward.looking:
+                given = {"from_logits": args[0]} if args else kwargs
+                guard(note_loss, forward, name, y_true, y_pred, result, given, False, place())
+            return result
+
+        return call
+
+    return make
+
+
+def _fused(forward: Forward, guard: Guard, function: str) -> Callable[[Any], Any]:
+    def make(original: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            line = users_line(sys._getframe(1))
+            if forward.looking and called_by_user(sys._getframe(1)):
+                labels, logits = args[0] if args else kwargs.get("labels"), kwargs.get("logits", (*args, None, None)[1])
+                guard(note_comparison, forward, function, labels, logits, result, f"{function} at {line}", True)
+            return result
+
+        return call
+
+    return make
+
+
+def called_by_user(frame: Any) -> bool:
+    """Whether the frame itself is the user's, and not a library's that works for them."""
+    return users_line(frame) == f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def place() -> str | None:
+    """The user's line that called what calls this."""
+    return users_line(sys._getframe(2))
+
+
+def note_loss(
+    forward: Forward,
+    name: str,
+    y_true: Any,
+    y_pred: Any,
+    result: Any,
+    settings: Any,
+    weighted: bool,
+    line: str | None,
+) -> None:
+    """A loss was called."""
+    import tensorflow as tf
+
+    if name == "CompileLoss" or not is_float(y_pred):
+        return
+    function = LOSSES.get(name, name)
+    if settings.get("from_logits"):
+        function = WITH_LOGITS.get(function, function)
+    target = y_true if is_eager(y_true) else tf.convert_to_tensor(y_true)
+    site = f"{name} at {line or '?'}"
+    note_comparison(forward, function, target, y_pred, result, site, not weighted)
+
+
+def note_comparison(
+    forward: Forward, function: str, target: Any, prediction: Any, result: Any, site: str, comparable: bool
+) -> None:
+    """A prediction meets its target. comparable: the value is the plain mean of a known loss."""
+    origin = forward.origin(prediction)
+    if origin.data or not is_float(prediction) or not is_eager(target):
+        return
+    p, t = prediction.numpy(), target.numpy()
+    if not p.size or not t.size:
+        return
+    classes = function in {"categorical_cross_entropy", "cross_entropy"} and p.ndim > 1
+    traits: dict[str, Any] = {
+        "function": function,
+        "prediction_shape": tuple(p.shape),
+        "target_shape": tuple(t.shape),
+        "operation": origin.operation,
+        "one_unit_softmax": origin.unit,
+        "layer": origin.layer,
+        "classes": classes and t.shape != p.shape,
+    }
+    values: dict[str, float] = {}
+    if result is not None and comparable and is_float(result):
+        values["value"] = float(result.numpy().mean(dtype="f8"))
+    values |= dict(
+        zip(
+            ("prediction_mean", "prediction_deviation", "prediction_min", "prediction_max"),
+            statistics.spread(p),
+            strict=True,
+        )
+    )
+    values["batch_size"] = len(p) if p.ndim else 1
+    if classes:
+        _class_values(forward, site, p, t, values)
+    elif t.dtype.kind in "fiub":
+        _value_values(forward, site, function, p, t.astype("f8"), values)
+    source = site.partition(" at ")[2]
+    note = Note("loss", site, tuple(values), np.array(list(values.values())), traits, origin.layer)
+    note.source, note.type = (source if source != "?" else None), function
+    forward.notes.append(note)
+
+
+def _class_values(forward: Forward, site: str, p: Any, t: Any, values: dict[str, float]) -> None:
+    values["margin"] = statistics.probability_margin(p)
+    if t.shape == p.shape:
+        counts = t.reshape(-1, t.shape[-1]).astype("f8").sum(0)
+    elif p.shape[-1] <= MOST_CLASSES:
+        labels = t.astype("i8").ravel()
+        labels = labels[(labels >= 0) & (labels < p.shape[-1])]
+        counts = np.bincount(labels, minlength=p.shape[-1]).astype("f8")
+        values["target_purity"] = float(np.square(counts / max(counts.sum(), 1)).sum())
+    else:
+        return
+    values["target_elements"] = float(counts.sum())
+    forward.classes.append((site, counts))
+
+
+def _value_values(forward: Forward, site: str, function: str, p: Any, t: Any, values: dict[str, float]) -> None:
+    """Ranges of the target, whether shapes broadcast, and how much of the target is left unexplained."""
+    names = ("target_mean", "target_deviation", "target_min", "target_max")
+    values |= dict(zip(names, statistics.spread(t), strict=True))
+    elements = broadcast_size(function, p, t)
+    values |= {"prediction_elements": p.size, "target_elements": t.size, "loss_elements": elements}
+    values["broadcast"] = float(elements > max(p.size, t.size))
+    if function.startswith("binary_cross_entropy"):
+        ones = float(t.sum())
+        forward.classes.append((site, np.array([t.size - ones, ones])))
+        values["target_purity"] = float(t.mean() ** 2 + (1 - t.mean()) ** 2)
+    elif p.size == t.size and t.size > 1:
+        error = float(np.square(p.astype("f8").ravel() - t.ravel()).mean())
+        values["unexplained"] = error / max(float(t.var()), 1e-300)
+        values["prediction_sum_error"] = error
+
+
+def broadcast_size(function: str, p: Any, t: Any) -> int:
+    """Elements that are compared. Losses of Keras align (N,) with (N, 1); a difference written by hand does not."""
+    if function != "difference" and p.size == t.size:
+        return int(p.size)
+    try:
+        return int(np.prod(np.broadcast_shapes(p.shape, t.shape)))
+    except ValueError:
+        return int(max(p.size, t.size))
+
+
+def _difference(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
+    def make(original: Any) -> Any:
+        def subtract(left: Any, right: Any, *args: Any, **kwargs: Any) -> Any:
+            out = original(left, right, *args, **kwargs)
+            if forward.looking and not forward.stack and is_float(out):
+                guard(note_difference, forward, left, right, place())
+            return out
+
+        return subtract
+
+    return make
+
+
+def note_difference(forward: Forward, left: Any, right: Any, line: str | None) -> None:
+    """A loss written by hand: the output of a root layer minus data."""
+    left_out, right_out = forward.origin(left).is_output, forward.origin(right).is_output
+    if left_out == right_out:
+        return
+    prediction, target = (left, right) if left_out else (right, left)
+    if not is_eager(target):
+        target = np_tensor(target)
+    if target is None or forward.origin(target).layer or int(np.prod(target.shape)) < 2:
+        return
+    note_comparison(forward, "difference", target, prediction, None, f"difference at {line or '?'}", False)
+
+
+def np_tensor(value: Any) -> Any:
+    """An array as a tensor; None for anything else."""
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(value) if isinstance(value, np.ndarray) else None
+
+
+def _logarithm(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
+    def make(original: Any) -> Any:
+        def log(x: Any, *args: Any, **kwargs: Any) -> Any:
+            out = original(x, *args, **kwargs)
+            if forward.looking and is_float(x) and called_by_user(sys._getframe(1)):
+                guard(note_logarithm, forward, x, place())
+            return out
+
+        return log
+
+    return make
+
+
+def note_logarithm(forward: Forward, given: Any, line: str | None) -> None:
+    """log of what a sigmoid or softmax returned, unprotected: how near to zero its argument came."""
+    origin = forward.origin(given)
+    if origin.operation not in {"sigmoid", "softmax"}:
+        return
+    site = f"log at {line or '?'}"
+    traits = {"function": "log", "operation": origin.operation, "layer": origin.layer, "classes": False}
+    margin = np.array([given.numpy().astype("f8").min()])
+    forward.notes.append(Note("loss", site, ("margin",), margin, traits, origin.layer, line, "log"))

@@ -1,0 +1,150 @@
+"""Objective: one optimizer, its variables, and what is written into its History at each of its steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from gradscope import statistics
+from gradscope.history import History, Subject
+from gradscope.row import Note, Row, write
+
+from gradscope_tensorflow.names import Names
+
+SNAPSHOT_LIMIT = 512 * 2**20
+"""Bytes of weights that are copied to measure an update; variables beyond it are not measured."""
+
+
+class Objective:
+    """The recorder of one optimizer's steps."""
+
+    def __init__(self, optimizer: Any, history: History, names: Names):
+        self.optimizer = optimizer
+        self.history = history
+        self.names = names
+        self.step = 0
+        self.skipped = False
+        self.parameters: list[Any] = []
+        self.optimized: set[int] = set()
+        self._row: Row | None = None
+        self._before: list[Any] = []
+        self._gradients: list[Any] = []
+        self._direction: Any = None
+
+    def survey(self, own: list[Any], elsewhere: set[int]) -> None:
+        """Finds the variables: those that are stepped, and those of the known layers that no optimizer holds."""
+        self.optimized |= {id(v) for v in own}
+        known = {id(v) for v in self.parameters}
+        free = [v for v in self.names.all_parameters() if id(v) not in elsewhere]
+        for variable in [*own, *free]:
+            if id(variable) not in known:
+                known.add(id(variable))
+                self.parameters.append(variable)
+        taken: set[str] = set()
+        for at, variable in enumerate(self.parameters):
+            name, module = self.names.parameter(variable, getattr(variable, "name", "").partition(":")[0])
+            name = name or f"variable {at}"
+            while name in taken:
+                name += "'"
+            taken.add(name)
+            subject = self._subject(variable, name, module, elsewhere)
+            for table in (self.history["gradient"], self.history["parameter"]):
+                if at < len(table.subjects):
+                    table.rename(at, subject)
+                else:
+                    table.add(subject)
+
+    def _subject(self, variable: Any, name: str, module: str, elsewhere: set[int]) -> Subject:
+        owner = self.names.owner(variable)
+        shape = tuple(int(n) for n in variable.shape)
+        traits = {
+            "optimized": id(variable) in self.optimized,
+            "elsewhere": id(variable) in elsewhere,
+            "trainable": bool(getattr(variable, "trainable", True)),
+            "shape": shape,
+            "fan_in": math.prod(shape[:-1]),
+            "size": math.prod(shape),
+            "matrix": len(shape) > 1,
+            "module_type": type(owner).__name__ if owner is not None else "",
+            "library": False,
+            "training": True,
+            "reachable": owner is not None or not self.names.roots,
+        }
+        source = self.names.source(owner) if owner is not None else None
+        return Subject(name, module, str(variable.dtype).rpartition("'")[0].rpartition("'")[2], source, traits)
+
+    # -- a step ----------------------------------------------------------------------------------------------------
+
+    def before_step(self, gradients: dict[int, Any]) -> None:
+        """Weights are as they were; gradients: what the optimizer will use, by the id of the variable."""
+        budget = SNAPSHOT_LIMIT
+        self._before = []
+        for variable in self.parameters:
+            values = np.asarray(variable.numpy())
+            budget -= values.nbytes
+            self._before.append(values.copy() if budget >= 0 else None)
+        self._gradients = [dense(gradients.get(id(v))) for v in self.parameters]
+        present = [at for at, g in enumerate(self._gradients) if g is not None]
+        norms = [statistics.l2_norm(self._gradients[at]) for at in present]
+        frozen = [
+            at
+            for at, v in enumerate(self.parameters)
+            if self._gradients[at] is None and not getattr(v, "trainable", True)
+        ]
+        self._row = Row(self.step, len(self.parameters), present, frozen, norms)
+
+    def after_step(
+        self, losses: list[tuple[Any, Any]], scale: float | None, notes: list[Note], classes: list[tuple[str, Any]]
+    ) -> None:
+        """Writes the row: loss, rate, updates, gradients in detail, and notes."""
+        row = self._row
+        if row is None:
+            return
+        row.losses = losses
+        direction = statistics.sample([g for g in self._gradients if g is not None])
+        row.values = {
+            "learning_rate": learning_rate_of(self.optimizer),
+            "skipped": self.skipped,
+            "backward_passes": len(losses) or None,
+            "gradient_cosine": statistics.cosine(self._direction, direction) if self._direction is not None else None,
+            "loss_scale": scale,
+        }
+        self._direction = direction
+        row.parameters = np.array([self._statistics(at) for at in range(row.width)]).reshape(row.width, 8)
+        row.notes, row.classes = list(notes), list(classes)
+        write(self.history, [row])
+        self._row, self._before, self._gradients = None, [], []
+        self.skipped = False
+        self.step += 1
+
+    def _statistics(self, at: int) -> list[float]:
+        gradient, before = self._gradients[at], self._before[at]
+        found = [math.nan] * 3
+        if gradient is not None:
+            found = [f(gradient) for f in (statistics.zero_fraction, statistics.abs_max, statistics.underflow_fraction)]
+        if before is None:
+            return [*found, *[math.nan] * 5]
+        after = self.parameters[at].numpy()
+        change, moved = statistics.parameter_change(before, after)
+        norm, deviation = statistics.l2_norm(before), statistics.deviation(before)
+        return [*found, norm, deviation, change, moved, statistics.nonfinite_count(after)]
+
+
+def dense(gradient: Any) -> Any:
+    """A gradient as an array of the host: the values of an IndexedSlices, rows of the same index added up."""
+    if gradient is None:
+        return None
+    if not hasattr(gradient, "indices"):
+        return np.asarray(gradient.numpy() if hasattr(gradient, "numpy") else gradient)
+    values, indices = np.asarray(gradient.values), np.asarray(gradient.indices)
+    unique, places = np.unique(indices, return_inverse=True)
+    summed = np.zeros((len(unique), *values.shape[1:]), values.dtype)
+    np.add.at(summed, places, values)
+    return summed
+
+
+def learning_rate_of(optimizer: Any) -> float | None:
+    """The rate of the next step; None when it has none."""
+    rate = getattr(optimizer, "learning_rate", None)
+    return None if rate is None else float(np.asarray(rate))

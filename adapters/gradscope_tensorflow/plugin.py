@@ -1,0 +1,61 @@
+"""The adapter that gradscope finds. Importing this file imports neither TensorFlow nor Keras."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+from gradscope.hookspecs import hookimpl
+from gradscope.scope import Scope
+from gradscope.workload import Cold, Workload
+
+
+class TensorFlowAdapter:
+    """TensorFlow and Keras, behind the Adapter protocol."""
+
+    name = "tensorflow"
+    install = "pip install 'gradscope-diagnostics[tensorflow]'"
+    module = "keras"
+
+    def available(self) -> bool:
+        """Whether Keras and TensorFlow are installed."""
+        return find_spec("keras") is not None and find_spec("tensorflow") is not None
+
+    def recognizes(self, thing: Any) -> bool:
+        """Whether a model is Keras', told without importing it."""
+        keras = sys.modules.get("keras")
+        if keras is None:
+            return False
+        one = thing[0] if isinstance(thing, list | tuple) and thing else thing
+        return isinstance(one, keras.Layer) or (isinstance(one, type) and issubclass(one, keras.Layer))
+
+    def watch(self, scope: Scope, model: Any, optimizer: Any) -> Any:
+        """Observes a model and its optimizer."""
+        from gradscope_tensorflow.watch import Watch
+
+        return Watch(scope, model, optimizer)
+
+    def session(self, scope: Scope) -> Any:
+        """A context in which everything that trains is observed."""
+        from gradscope_tensorflow.session import Session
+
+        return Session(scope)
+
+    def train(self, scope: Scope, workload: Workload) -> None:
+        """Trains a workload, observed, until the scope has enough."""
+        from gradscope_tensorflow.trainer import train
+
+        train(scope, workload)
+
+    def cold(self, scope: Scope, target: Cold) -> None:
+        """Judges signal propagation of a fresh model on random inputs."""
+        from gradscope_tensorflow.cold import cold
+
+        cold(scope, target)
+
+
+@hookimpl
+def gradscope_adapters() -> list[TensorFlowAdapter]:
+    """TensorFlow and Keras."""
+    return [TensorFlowAdapter()]

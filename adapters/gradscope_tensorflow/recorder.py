@@ -1,0 +1,163 @@
+"""Recorder: hears of every gradient and every optimizer step, and sees to it that the right Objective is told."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+from gradscope.guard import guarded
+from gradscope.row import Note
+from gradscope.scope import Scope
+
+from gradscope_tensorflow.forward import Forward, is_eager
+from gradscope_tensorflow.names import Names
+from gradscope_tensorflow.objective import Objective
+
+STEPS = "keras optimizers"
+
+
+class Recorder:
+    """One observation: its objectives, its forward notes, and the events between steps."""
+
+    def __init__(self, scope: Scope, names: Names):
+        self.scope = scope
+        self.names = names
+        self.forward = Forward(names)
+        self.forward.active = True
+        self.order: list[Objective] = []
+        self.losses: list[tuple[Any, Any]] = []
+        self.shared: list[tuple[Any, Any]] = []
+        self.spent = False
+        self.missed = 0
+        self._stepping: list[Any] = []
+        self._scales: dict[int, tuple[Any, float]] = {}
+        self._scale: float | None = None
+        self._variables: dict[int, set[int]] = {}
+        self.enter = guarded("keras layers", scope.failures, self._enter)
+        self.leave = guarded("keras layers", scope.failures, self.forward.leave)
+        self.differentiated = guarded("tf.GradientTape", scope.failures, self._differentiated)
+        self.scaled = guarded("keras loss scaling", scope.failures, self._scaled)
+        self._begin = guarded(STEPS, scope.failures, self._begins)
+        self._end = guarded(STEPS, scope.failures, self._ended)
+
+    # -- forward and backward --------------------------------------------------------------------------------------
+
+    def _enter(self, layer: Any, args: Any) -> None:
+        if not self.forward.stack:
+            if self.spent:
+                self.forward.reset()
+                self.spent = False
+            if not self.names.known(layer):
+                self.names.add_root(layer)
+        self.forward.enter(layer, args)
+
+    def _scaled(self, loss: Any, scale: float) -> None:
+        self._scales = {id(loss): (weakref.ref(loss), scale)}
+
+    def _differentiated(self, target: Any) -> None:
+        """A tape gave the gradients of a loss."""
+        if isinstance(target, list | tuple):
+            target = target[0] if target else None
+        if not is_eager(target) or not target.dtype.is_floating:
+            return
+        known = self._scales.get(id(target))
+        scale = known[1] if known is not None and known[0]() is target else None
+        self._scale = scale if scale is not None else self._scale
+        self.losses.append((float(np.mean(target.numpy(), dtype="f8")), scale))
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def step_begins(self, optimizer: Any, gradients: Any, variables: Any) -> None:
+        """The optimizer's step begins; of one that calls another only the inner counts, as it has the true gradients."""
+        self._stepping.append(optimizer)
+        self._begin(optimizer, gradients, variables)
+
+    def _begins(self, optimizer: Any, gradients: Any, variables: Any) -> None:
+        held = [*variables] if variables is not None else list(optimizer._trainable_variables)
+        objective = self.objective(optimizer, held)
+        objective.before_step({id(v): g for v, g in zip(held, gradients, strict=False)})
+
+    def step_ended(self, optimizer: Any) -> None:
+        """The optimizer's step returned."""
+        if self._stepping:
+            self._stepping.pop()
+        self._end(optimizer)
+        if STEPS in self.scope.failures:
+            self.missed += 1
+        self.scope.stepped(max((o.step for o in self.order), default=0) + self.missed)
+
+    def skipped(self, optimizer: Any, gradients: Any, variables: Any) -> None:
+        """A scaler let a step go, for its gradients overflowed."""
+        self._begin(optimizer, gradients, variables)
+        self.objective(optimizer, list(variables or optimizer._trainable_variables)).skipped = True
+        self.step_ended(optimizer)
+
+    def _ended(self, optimizer: Any) -> None:
+        objective = next(o for o in self.order if o.optimizer is optimizer)
+        fresh = bool(self.losses)
+        if fresh:
+            self.shared = self.losses
+            self._note_competition(objective)
+        losses = self.shared
+        if not losses:
+            logged = self.scope.take_logged()
+            losses = [(logged, None)] if logged is not None else []
+        notes = [n for n in self.forward.notes if self._belongs(n, objective)]
+        objective.after_step(losses, self._scale, notes, self.forward.classes if fresh else [])
+        objective.history.facts["called"] = sorted(self.forward.called)
+        self.losses = []
+        self.spent = True
+
+    def objective(self, optimizer: Any, variables: list[Any]) -> Objective:
+        """The Objective of an optimizer."""
+        found = next((o for o in self.order if o.optimizer is optimizer), None)
+        if found is None:
+            kind = type(optimizer).__name__
+            history = self.scope.new_history(
+                f"{kind} {len(self.order) + 1}", framework="tensorflow", optimizer=kind, settings=described(optimizer)
+            )
+            found = Objective(optimizer, history, self.names)
+            self.order.append(found)
+        held = {id(v) for v in variables}
+        if not held <= self._variables.get(id(optimizer), set()) or not found.step:
+            self._variables[id(optimizer)] = self._variables.get(id(optimizer), set()) | held
+            self.names.refresh()
+            self._survey(found, variables)
+        return found
+
+    def _survey(self, objective: Objective, variables: list[Any]) -> None:
+        for one in self.order:
+            others = {i for o in self.order if o is not one for i in self._variables.get(id(o.optimizer), set())}
+            one.survey(variables if one is objective else [], others)
+
+    def _note_competition(self, objective: Objective) -> None:
+        last = self.scope.last_objective
+        if last is not None and last is not objective and objective.step:
+            for one in (last, objective):
+                one.history.facts["competing"] = True
+        self.scope.last_objective = objective
+
+    def _belongs(self, note: Note, objective: Objective) -> bool:
+        if note.table == "loss" or len(self.order) < 2:
+            return True
+        for other in self.order:
+            subjects = other.history["gradient"].subjects
+            if other is not objective and note.module in {s.module for s in subjects if s.traits["optimized"]}:
+                return False
+        return True
+
+    def refresh(self) -> None:
+        """Gives everything its final name."""
+        self.names.refresh()
+        for one in self.order:
+            self._survey(one, [])
+
+
+def described(optimizer: Any) -> dict[str, Any]:
+    """The numbers of an optimizer: learning rate, momentum, weight decay ..."""
+    found: dict[str, Any] = {}
+    for key, value in optimizer.get_config().items():
+        if isinstance(value, int | float | bool):
+            found["lr" if key == "learning_rate" else key] = float(value)
+    return found
