@@ -43,6 +43,8 @@ class Forward:
         self.seen: set[str] = set()
         self.called: set[str] = set()
         self.began = False
+        self.kept: dict[str, Any] | None = None
+        """Where a cold check wants the outputs of layers kept: name -> tensor, in order of execution."""
         self._origins: dict[int, tuple[Any, Origin]] = {}
         self._idle: dict[str, Any] = {}
         self._idle_samples: dict[str, int] = {}
@@ -110,6 +112,8 @@ class Forward:
             self.mark(out, replace(known, is_output=known.is_output or root, data=False))
         if not outputs or not (own or root):
             return
+        if own and self.kept is not None:
+            self.kept.setdefault(name, outputs[0])
         self._note_module(layer, name, outputs[0], given, root)
         if own and given is not None and is_float(given) and (self.origin(given).data or not self.began):
             self._note_input(layer, name, given)

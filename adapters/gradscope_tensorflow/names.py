@@ -31,7 +31,7 @@ class Names:
         self._layers, self._variables, self._owners = {}, {}, {}
         inner = {id(child) for root in self.roots.values() for child in root._flatten_layers(include_self=False)}
         outer = [r for key, r in self.roots.items() if key not in inner]
-        weighty = [r for r in outer if r.variables]
+        weighty = [r for r in outer if r.variables or not r.built]
         for root in outer:
             alone = len(weighty) < 2 and root in weighty and has_children(root)
             self._name(root, "" if alone else root.name)
