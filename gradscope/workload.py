@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from gradscope.errors import CannotJudge, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +37,21 @@ class Cold:
     classes: int | None = None
     batch: int = 64
     seed: int = 0
+
+
+def endless(batches: Any, steps: int) -> Iterator[tuple[Any, Any]]:
+    """The batches, started anew when they end, `steps` at most. Raises CannotJudge when there is none, UsageError
+    when one is no pair."""
+    done = 0
+    while done < steps:
+        started = done
+        source: Iterable[Any] = batches() if callable(batches) else batches
+        for batch in source:
+            if not isinstance(batch, list | tuple) or len(batch) != 2:
+                raise UsageError(f"workload(): a batch must be a pair (input, target), got {type(batch).__name__}")
+            yield batch[0], batch[1]
+            done += 1
+            if done == steps:
+                return
+        if done == started:
+            raise CannotJudge("workload(): batches gave none (an iterator that is used up? give a list or a function)")

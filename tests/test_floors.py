@@ -8,7 +8,7 @@
  7  builtin
  6  rules/*, remedies/*, reporters/*
  5  report, usual
- 4  rule, remedy, trend, row
+ 4  rule, remedy, trend, row, gains
  3  history
  2  statistics, adapter, workload, script
  1  settings

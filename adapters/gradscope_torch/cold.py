@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from gradscope.errors import CannotJudge, TargetError
+from gradscope.gains import note_gains
 from gradscope.scope import Scope
 from gradscope.workload import Cold
 from torch import Tensor
@@ -33,19 +34,7 @@ def cold(scope: Scope, target: Cold) -> None:
             output = first_tensor(forward(model, target))
             loss_of(output, target).backward()
             torch.optim.SGD(parameters, lr=0.0).step()
-    history = scope.histories[0]
-    history.facts["cold"] = True
-    scale = max((float(g) for g in gradients.values()), default=0.0)
-    table = history["module"]
-    rows = []
-    for name, gradient in gradients.items():
-        at = table.index(name)
-        if at is None:
-            continue
-        out, given = (float(table.column(q)[0, at]) for q in ("output_mean_square", "input_mean_square"))
-        gain = (out / given) ** 0.5 if given > 0 else float("nan")
-        rows.append({"module": name, "forward_gain": gain, "gradient": float(gradient) / scale if scale else 0.0})
-    history.facts["layers"] = rows
+    note_gains(scope.histories[0], {name: float(gradient) for name, gradient in gradients.items()})
 
 
 def gradient_hooks(model: torch.nn.Module, session: Session) -> dict[str, Tensor]:

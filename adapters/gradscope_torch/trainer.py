@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
-
 import torch
 from gradscope.errors import CannotJudge, UsageError
 from gradscope.scope import Scope
-from gradscope.workload import Workload
+from gradscope.workload import Workload, endless
 
 
 def train(scope: Scope, workload: Workload) -> None:
@@ -26,21 +23,3 @@ def train(scope: Scope, workload: Workload) -> None:
         loss = workload.loss(model(inputs), target)
         loss.backward()
         optimizer.step()
-
-
-def endless(batches: Any, steps: int) -> Iterator[tuple[Any, Any]]:
-    """The batches, started anew when they end, `steps` at most. Raises CannotJudge when there is none, UsageError
-    when one is no pair."""
-    done = 0
-    while done < steps:
-        started = done
-        source: Iterable[Any] = batches() if callable(batches) else batches
-        for batch in source:
-            if not isinstance(batch, list | tuple) or len(batch) != 2:
-                raise UsageError(f"workload(): a batch must be a pair (input, target), got {type(batch).__name__}")
-            yield batch[0], batch[1]
-            done += 1
-            if done == steps:
-                return
-        if done == started:
-            raise CannotJudge("workload(): batches gave none (an iterator that is used up? give a list or a function)")
