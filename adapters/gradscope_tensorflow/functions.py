@@ -236,7 +236,7 @@ def _class_values(forward: Forward, site: str, p: Any, t: Any, values: dict[str,
 
 
 def _value_values(forward: Forward, site: str, function: str, p: Any, t: Any, values: dict[str, float]) -> None:
-    """Ranges of the target, whether shapes broadcast, and how much of the target is left unexplained."""
+    """Ranges of the target, whether shapes broadcast, and the squared error of the prediction."""
     names = ("target_mean", "target_deviation", "target_min", "target_max")
     values |= dict(zip(names, statistics.spread(t), strict=True))
     elements = broadcast_size(function, p, t)
@@ -248,8 +248,7 @@ def _value_values(forward: Forward, site: str, function: str, p: Any, t: Any, va
         values["target_purity"] = float(t.mean() ** 2 + (1 - t.mean()) ** 2)
     elif p.size == t.size and t.size > 1:
         error = float(np.square(p.astype("f8").ravel() - t.ravel()).mean())
-        values["unexplained"] = error / max(float(t.var()), 1e-300)
-        values["prediction_sum_error"] = error
+        values["prediction_squared_error"] = error
 
 
 def broadcast_size(function: str, p: Any, t: Any) -> int:
