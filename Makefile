@@ -17,7 +17,7 @@ $(VENV)/run: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/dev: $(VENV)/run
-	$(PIP) -e '.[torch,dev,corpus]'
+	$(PIP) -e '.[all,dev,corpus]'
 	touch $@
 
 demo: $(VENV)/run

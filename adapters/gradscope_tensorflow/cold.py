@@ -26,7 +26,8 @@ def cold(scope: Scope, target: Cold) -> None:
         model = target.build()
         if not isinstance(model, keras.Layer):
             raise TargetError(f"expected a keras.Layer, got {type(model).__name__}")
-        session.recorder.forward.kept = kept = {}
+        kept: dict[str, Any] = {}
+        session.recorder.forward.kept = kept
         with tf.GradientTape() as tape:
             output = next((t for t in tensors(forward(model, target, random)) if is_float(t)), None)
             if output is None:
@@ -49,10 +50,9 @@ def forward(model: Any, target: Cold, random: np.random.Generator) -> Any:
     shape = (target.batch, *target.input_shape)
     layers = model._flatten_layers(include_self=False) or [model]
     first = next((la for la in layers if not isinstance(la, keras.layers.InputLayer)), None)
+    inputs: Any = random.standard_normal(shape, dtype="f4")
     if isinstance(first, keras.layers.Embedding):
         inputs = random.integers(0, first.input_dim, shape)
-    else:
-        inputs = random.standard_normal(shape, dtype="f4")
     try:
         return model(tf.constant(inputs), training=True)
     except Exception as error:

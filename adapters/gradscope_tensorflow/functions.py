@@ -54,15 +54,15 @@ def install(patches: Patches, forward: Forward, guard: Guard) -> None:
     import keras
     import tensorflow as tf
 
-    for name in ACTIVATIONS:
+    for name, operation in ACTIVATIONS.items():
         for owner in (tf.nn, tf, tf.math):
             if hasattr(owner, name):
-                patches.wrap(owner, name, _activation(forward, guard, ACTIVATIONS[name]))
+                patches.wrap(owner, name, _activation(forward, guard, operation))
     patches.wrap(keras.Loss, "__call__", _loss_object(forward, guard))
     for name in LOSSES:
         patches.wrap(keras.losses, name, _loss_function(forward, guard, name))
-    for name in FUSED:
-        patches.wrap(tf.nn, name, _fused(forward, guard, FUSED[name]))
+    for name, function in FUSED.items():
+        patches.wrap(tf.nn, name, _fused(forward, guard, function))
     tensor = tf.Tensor
     for name in ("__sub__", "__rsub__"):
         patches.wrap(tensor, name, _difference(forward, guard))

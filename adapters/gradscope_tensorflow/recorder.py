@@ -69,7 +69,7 @@ class Recorder:
     # -- steps -----------------------------------------------------------------------------------------------------
 
     def step_begins(self, optimizer: Any, gradients: Any, variables: Any) -> None:
-        """The optimizer's step begins; of one that calls another only the inner counts, as it has the true gradients."""
+        """The optimizer's step begins. Of one that calls another the inner counts: it has the true gradients."""
         self._stepping.append(optimizer)
         self._begin(optimizer, gradients, variables)
 

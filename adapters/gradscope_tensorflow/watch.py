@@ -269,5 +269,3 @@ def check_arguments(models: list[Any], optimizers: list[Any]) -> None:
     if all(m.built and not m.trainable_variables for m in models):
         kinds = ", ".join(type(m).__name__ for m in models)
         raise CannotJudge(f"watch(): {kinds} has no weight that is trained; there is nothing to judge")
-
-

@@ -37,5 +37,3 @@ def check(tmp_path: Path, body: str, steps: int = 100) -> Report:
 def names(report: Report) -> list[str]:
     """The names of errors and warnings, in their order."""
     return [v.name for v in report.verdicts if v.severity != "info"]
-
-

@@ -36,9 +36,7 @@ SICK = {
         "layers.Dense(32, activation='relu', bias_initializer=keras.initializers.Constant(-50.0)), layers.Dense(1)",
         "mse",
     ),
-    "output-loss-mismatch": fit(
-        f"{HIDDEN}, layers.Dense(1, activation='softmax')", "binary_crossentropy", "label"
-    ),
+    "output-loss-mismatch": fit(f"{HIDDEN}, layers.Dense(1, activation='softmax')", "binary_crossentropy", "label"),
     "target-out-of-range": fit(f"{HIDDEN}, layers.Dense(1, activation='sigmoid')", "mse", "line * 50 + 100"),
     "unscaled-input": fit(f"{HIDDEN}, layers.Dense(1)", "mse").replace("model.fit(x,", "model.fit(x * 1e4 + 3e4,"),
     "undersized-update": fit(f"{HIDDEN}, layers.Dense(1)", "mse", optimizer="keras.optimizers.Adam(1e-7)"),

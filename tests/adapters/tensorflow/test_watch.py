@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from gradscope.errors import CannotJudge, UsageError
 
-pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
-import tensorflow as tf
+tf = pytest.importorskip("tensorflow")
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(256, 8)).astype("f4")
@@ -73,7 +72,9 @@ def test_a_traced_loop_of_ones_own_is_watched() -> None:
     def step(x: Any, y: Any) -> None:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(made(x, training=True) - y))
-        optimizer.apply_gradients(zip(tape.gradient(loss, made.trainable_variables), made.trainable_variables))
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, made.trainable_variables), made.trainable_variables, strict=True)
+        )
 
     with gradscope.watch(made, optimizer) as scope:
         for _ in range(20):
@@ -108,7 +109,7 @@ def test_wrong_arguments_are_refused() -> None:
     uncompiled = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
     with pytest.raises(UsageError, match="no optimizer yet"):
         gradscope.watch(uncompiled)
-    with pytest.raises(UsageError, match="expected a keras.Optimizer"):
+    with pytest.raises(UsageError, match="Optimizer, got str"):
         gradscope.watch(uncompiled, "adam")
     with pytest.raises(CannotJudge, match="no weight that is trained"):
         gradscope.watch(keras.Sequential([keras.Input((8,)), keras.layers.ReLU()]), keras.optimizers.SGD())
