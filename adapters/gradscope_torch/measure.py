@@ -32,14 +32,13 @@ LARGEST = 3e38
 """What a finite number is limited to, for a History keeps float32."""
 
 
+EXACTLY = frozenset({Tensor, torch.nn.Parameter})
+"""The types of which the fast path knows where their values lie: of a sharded tensor it would see the local part."""
+
+
 def is_plain(tensor: Tensor) -> bool:
-    """Whether the fast path may take it: dense, float32 or float64, not empty, no tensor subclass."""
-    return (
-        type(tensor) in {Tensor, torch.nn.Parameter}
-        and tensor.layout is torch.strided
-        and tensor.dtype in DENSE_FLOATS
-        and tensor.numel() > 0
-    )
+    """Whether the fast path may take it: dense, float32 or float64, no tensor subclass."""
+    return type(tensor) in EXACTLY and tensor.layout is torch.strided and tensor.dtype in DENSE_FLOATS
 
 
 def dense_values(tensor: Tensor) -> Tensor:
@@ -66,6 +65,17 @@ def fast_norms(tensors: Sequence[Tensor]) -> Tensor | list[float]:
         return torch.stack(torch._foreach_norm(tensors))
 
 
+def norms_by_device(tensors: Sequence[Tensor]) -> Tensor:
+    """fast_norms of tensors of several devices: one transfer for each, none to the host."""
+    first = next((t.device for t in tensors if t.device.type != "cpu"), tensors[0].device)
+    parts: dict[torch.device, list[Tensor]] = {}
+    for tensor in tensors:
+        parts.setdefault(tensor.device, []).append(tensor)
+    wide = torch.float32 if first.type == "mps" else torch.float64
+    found = {d: iter(torch.as_tensor(fast_norms(held), dtype=wide).to(first).unbind()) for d, held in parts.items()}
+    return torch.stack([next(found[t.device]) for t in tensors])
+
+
 def host_norms(tensors: Sequence[Tensor]) -> list[float]:
     """fast_norms of the host: small tensors in one call, the others by dot products, which are faster there."""
     small = [t for t in tensors if t.numel() <= SMALL]
@@ -83,16 +93,19 @@ def long_norm(tensor: Tensor) -> float:
 
 def exact_norm(tensor: Tensor) -> Tensor:
     """L2 norm, float64, safe from overflow and underflow; NaN or Inf only when the tensor holds one."""
+    if hasattr(tensor, "full_tensor"):
+        return torch.linalg.vector_norm(tensor.detach(), dtype=torch.float64).full_tensor()
     values = dense_values(tensor)
     if not values.numel():
         return torch.zeros((), dtype=torch.float64, device=values.device)
     return torch.linalg.vector_norm(values.double())
 
 
-def norms(tensors: Sequence[Tensor], plain: bool) -> Tensor | list[float]:
-    """L2 norms, shape (len(tensors),): the fast way when all are plain, else one by one."""
-    if plain:
-        return fast_norms(tensors)
+def norms(tensors: Sequence[Tensor], plain: bool, scattered: bool = False) -> Tensor | list[float]:
+    """L2 norms, shape (len(tensors),): the fast way when all are plain, else one by one. scattered: they lie on several
+    devices."""
+    if plain and EXACTLY.issuperset(map(type, tensors)):
+        return norms_by_device(tensors) if scattered else fast_norms(tensors)
     found = [exact_norm(t) for t in tensors]
     return torch.stack([n.to(found[0].device) for n in found])
 
@@ -201,11 +214,12 @@ def spread(values: Tensor) -> Tensor:
 
 
 def sample(tensors: Sequence[Tensor], most: int = 16384) -> Tensor:
-    """One vector with at most `most` evenly spaced entries of each tensor: enough for a direction."""
+    """One vector with at most `most` evenly spaced entries of each tensor, on the device of the first: enough for a
+    direction."""
     parts = []
     for tensor in tensors:
         flat = dense_values(tensor).flatten()
-        parts.append(flat[:: max(1, flat.numel() // most)].float())
+        parts.append(flat[:: max(1, flat.numel() // most)].float().to(tensors[0].device))
     return torch.cat(parts)
 
 
