@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -42,23 +42,54 @@ class Names:
         unique, count = found, 2
         while unique in taken:
             unique, count = f"{found}_{count}", count + 1
+        before = self._weighty()
         self.roots[id(module)] = (module, unique)
-        self._index()
+        several = len(self._weighty()) > 1
+        if several != (len(before) > 1):
+            self._index()
+        else:
+            self._name_all(module, unique, several)
+
+    def release(self, parameters: Iterable[torch.Tensor], kept: Iterable[torch.Tensor]) -> None:
+        """Forgets the roots that hold some of the parameters and none of those that are kept."""
+        gone, needed = {id(p) for p in parameters}, {id(p) for p in kept}
+        for root, _ in list(self.roots.values()):
+            held = {id(p) for p in root.parameters()}
+            if not held.isdisjoint(gone) and held.isdisjoint(needed):
+                del self.roots[id(root)]
+                self._forget(root)
+
+    def _forget(self, root: torch.nn.Module) -> None:
+        inside = {id(m) for m in root.modules()}
+        inside |= {id(m) for parent, child in self._held if id(parent) in inside for m in child.modules()}
+        self._held = [(parent, child) for parent, child in self._held if id(parent) not in inside]
+        for key in inside:
+            self._modules.pop(key, None)
+            self._parents.pop(key, None)
+        for at in [at for at, owner in self._owners.items() if id(owner) in inside]:
+            del self._owners[at]
+            self._parameters.pop(at, None)
+
+    def _weighty(self) -> list[torch.nn.Module]:
+        return [m for m, _ in self.roots.values() if any(True for _ in m.parameters())]
 
     def _index(self) -> None:
-        weighty = [r for r in self.roots.values() if any(True for _ in r[0].parameters())]
+        several = len(self._weighty()) > 1
         self._modules.clear()
         self._owners.clear()
         self._parameters.clear()
         self._parents.clear()
         held, self._held = self._held, []
         for module, name in self.roots.values():
-            prefix = name if len(weighty) > 1 or not any(module is m for m, _ in weighty) else ""
-            for path, child in module.named_modules():
-                self._name(child, clean(".".join(x for x in (prefix, path) if x)))
+            self._name_all(module, name, several)
         for parent, child in held:
             if not self.known(child):
                 self.adopt(child, parent)
+
+    def _name_all(self, root: torch.nn.Module, name: str, several: bool) -> None:
+        prefix = name if several or not any(True for _ in root.parameters()) else ""
+        for path, child in root.named_modules():
+            self._name(child, clean(".".join(x for x in (prefix, path) if x)))
 
     def _name(self, module: torch.nn.Module, name: str) -> None:
         if id(module) in self._modules:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,8 +12,10 @@ import torch
 from gradscope.history import History, Subject, Table
 from gradscope.row import Note, Row, write
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from gradscope_torch import measure
+from gradscope_torch.clearing import Clearing
 from gradscope_torch.names import Names
 
 SNAPSHOT_LIMIT = 512 * 2**20
@@ -28,48 +32,72 @@ class Between:
 
     losses: list[Any] = field(default_factory=list)
     passes: int = 0
-    delivered: bool = False
     clip: tuple[Any, Any] | None = None
     scale: Any = None
 
 
 class Objective:
-    """The recorder of one optimizer's steps."""
+    """The recorder of one optimizer's steps. It does not keep the optimizer alive."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, history: History, names: Names):
+    def __init__(self, optimizer: torch.optim.Optimizer, history: History, names: Names, number: int):
         self.optimizer = optimizer
         self.history = history
         self.names = names
+        self.number = number
+        self.kind = kind_of(optimizer)
         self.step = 0
         self.parameters: list[Tensor] = []
         self.optimized: list[bool] = []
+        self.outdated = True
         self.plain = True
+        self.scattered = False
         self.between = Between()
+        self.clearing = Clearing()
         self.skipped = False
-        self._probe: tuple[Tensor, Any, int] | None = None
-        self._carried: Any = 0
-        self._before: list[Tensor | None] = []
+        self._own: list[Tensor] = []
+        self._lazy: list[Tensor] = []
+        self._before: dict[int, Tensor] = {}
         self._direction: Tensor | None = None
         self._row: Row | None = None
         self._rows: list[Row] = []
         self._size = (-1, -1)
 
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer, or None when it is gone."""
+        return self._optimizer()
+
+    @optimizer.setter
+    def optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = weakref.ref(optimizer)
+
     # -- subjects --------------------------------------------------------------------------------------------------
 
     def survey(self, elsewhere: set[int]) -> None:
-        """Finds the parameters: the optimizer's own, and those of the known modules that no optimizer holds."""
-        own = [p for group in self.optimizer.param_groups for p in group["params"]]
+        """Finds the parameters: the optimizer's own, and those of the known modules that no optimizer holds. One that
+        has no shape yet comes in when it has."""
+        own = self.own()
         mine = {id(p) for p in own}
         free = [p for p in self.names.all_parameters() if id(p) not in mine and id(p) not in elsewhere]
         self._size = self._size_now()
         known = {id(p) for p in self.parameters}
-        for p in [*own, *(p for p in free if p.requires_grad)]:
-            if id(p) not in known:
+        found = [*own, *(p for p in free if p.requires_grad)]
+        self._lazy = [p for p in found if is_lazy(p)]
+        for p in found:
+            if id(p) not in known and not is_lazy(p):
                 known.add(id(p))
                 self.parameters.append(p)
         self.optimized = [id(p) in mine for p in self.parameters]
-        self.plain = all(p.dtype in measure.DENSE_FLOATS for p in self.parameters)
+        self._own = [p for p in self.parameters if id(p) in mine]
+        self.plain = all(measure.is_plain(p) for p in self.parameters)
+        self.scattered = len({p.device for p in self.parameters}) > 1
+        self.outdated = False
         self._name(elsewhere)
+
+    def own(self) -> list[Tensor]:
+        """The parameters that the optimizer holds, or held while it was there."""
+        optimizer = self.optimizer
+        return self._own if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
 
     def _name(self, elsewhere: set[int]) -> None:
         subjects: list[Subject] = []
@@ -101,32 +129,30 @@ class Objective:
     @property
     def unknown(self) -> bool:
         """Whether parameters may have come since the last survey."""
-        return self._size != self._size_now()
+        return self.outdated or self._size != self._size_now() or any(not is_lazy(p) for p in self._lazy)
 
     def _size_now(self) -> tuple[int, int]:
-        groups = self.optimizer.param_groups
+        groups = getattr(self.optimizer, "param_groups", ())
         return len(groups), sum(len(g["params"]) for g in groups)
 
-    # -- carried gradients -----------------------------------------------------------------------------------------
+    # -- passes ----------------------------------------------------------------------------------------------------
 
-    def look_for_clearing(self) -> None:
-        """At the beginning of a backward pass: what is left of the gradients of the last step?"""
-        if self._probe is None or isinstance(self._carried, Tensor) or not self._carried:
-            return
-        parameter, gradient, version = self._probe
-        now = parameter.grad
-        if now is None or now is not gradient:
-            self._carried = 0
-        elif now._version != version:
-            left = now.count_nonzero() > 0
-            self._carried = left if now.device.type != "cpu" else int(left)
+    def backward_begins(self) -> None:
+        """A backward pass begins, of this optimizer or another."""
+        self.clearing.backward_begins()
+
+    def backward_ended(self) -> None:
+        """A backward pass ended."""
+        self.clearing.backward_ended(self._own)
 
     def look_for_delivery(self) -> None:
-        """At the end of a backward pass: did it leave a gradient on any parameter of this optimizer?"""
-        if not self.between.delivered:
-            self.between.delivered = any(
-                p.grad is not None for p, mine in zip(self.parameters, self.optimized, strict=True) if mine
-            )
+        """Did a pass leave a gradient on any parameter of this optimizer? Asked at the first step, before which nobody
+        knew of it."""
+        self.clearing.look_for_delivery(self._own)
+
+    def abandoned(self) -> bool | None:
+        """Whether the gradients since the last step were thrown away; None when nobody knows."""
+        return self.clearing.abandoned(self._own)
 
     # -- a step ----------------------------------------------------------------------------------------------------
 
@@ -137,14 +163,12 @@ class Objective:
 
     def _snapshot(self) -> None:
         budget = SNAPSHOT_LIMIT
-        self._before = []
+        self._before = {}
         for p in self.parameters:
             size = p.numel() * p.element_size()
-            if p.is_sparse or size > budget:
-                self._before.append(None)
-                continue
-            budget -= size
-            self._before.append(measure.dense_values(p).clone())
+            if not p.is_sparse and size <= budget:
+                budget -= size
+                self._before[id(p)] = measure.dense_values(p).clone()
 
     def gradients(self) -> None:
         """Begins the row of this step with the gradient norm of every parameter."""
@@ -159,7 +183,7 @@ class Objective:
         if not gradients:
             return []
         try:
-            norms = measure.norms(gradients, self.plain)
+            norms = measure.norms(gradients, self.plain, self.scattered)
         except (RuntimeError, NotImplementedError, TypeError):
             self.plain = False
             norms = measure.norms(gradients, False)
@@ -176,12 +200,13 @@ class Objective:
         row, between = self._row, self.between
         if row is None:
             return
+        cleared_early = self.clearing.cleared_early(self.parameters, row.norms)
         row.losses = between.losses
         row.values = {
             "learning_rate": learning_rate_of(self.optimizer),
             "skipped": self.skipped,
-            "carried_over": self._carried if self.step and between.passes and self._probe else None,
-            "cleared_early": self._cleared_early(),
+            "carried_over": self.clearing.carried_over() if self.step else None,
+            "cleared_early": cleared_early if self.step else None,
             "backward_passes": between.passes,
         }
         if between.clip is not None:
@@ -189,7 +214,7 @@ class Objective:
         if between.scale is not None:
             row.values["loss_scale"] = between.scale
         if full:
-            row.parameters = self._parameter_statistics()
+            row.parameters = self._parameter_statistics(row.width)
             row.notes, row.classes = list(notes), list(classes)
         if direction:
             row.values["gradient_cosine"] = self._cosine()
@@ -202,7 +227,7 @@ class Objective:
         self.step += 1
         if full or len(self._rows) >= WAITING_ROWS:
             self.flush()
-        self._look_at_probe()
+        self.clearing.step_ended()
 
     def flush(self) -> None:
         """Writes the rows that wait."""
@@ -210,7 +235,7 @@ class Objective:
         if not rows:
             return
         write(self.history, rows, measure.fetch)
-        if self._probe is None:
+        if self.clearing.probe is None:
             self._choose_probe(rows[-1])
 
     def _choose_probe(self, row: Row) -> None:
@@ -218,49 +243,39 @@ class Objective:
         norms = self.history["gradient"].column("gradient_norm")[-1]
         moving = [self.parameters[at] for at in row.present if norms[at] > 0 and self.optimized[at]]
         if moving:
-            self._probe = (min(moving, key=Tensor.numel), None, 0)
+            self.clearing.probe = min(moving, key=Tensor.numel)
 
-    def _look_at_probe(self) -> None:
-        if self._probe is None:
-            return
-        parameter = self._probe[0]
-        gradient = parameter.grad
-        self._probe = (parameter, gradient, gradient._version if gradient is not None else 0)
-        self._carried = int(gradient is not None)
-
-    def _cleared_early(self) -> bool | None:
-        """Whether gradients were delivered and are gone now; None at the first step, whose delivery nobody saw."""
-        if not self.step:
-            return None
-        return self.between.delivered and not any(p.grad is not None for p in self.parameters)
-
-    def _parameter_statistics(self) -> Tensor | None:
-        """PARAMETER_QUANTITIES, shape (parameters, 8)."""
+    def _parameter_statistics(self, width: int) -> Tensor | None:
+        """PARAMETER_QUANTITIES of the first parameters, shape (width, 8): others may have come during the step."""
         rows: list[Tensor] = []
         nothing = torch.full((3,), math.nan)
         unseen = torch.full((5,), math.nan)
-        before = self._before or [None] * len(self.parameters)
-        for p, old in zip(self.parameters, before, strict=True):
+        before, self._before = self._before, {}
+        for p in self.parameters[:width]:
+            old = before.get(id(p))
             gradient = measure.gradient_statistics(p.grad) if p.grad is not None else nothing.to(p.device)
             moved = measure.parameter_statistics(old, p) if old is not None else unseen.to(p.device)
             rows.append(torch.cat([gradient, moved]))
-        self._before = []
         return torch.stack([r.to(rows[0].device) for r in rows]) if rows else None
 
     def _cosine(self) -> Tensor | None:
         """Cosine of the angle between the gradients of this step and the last, on a sample of their elements."""
-        gradients = [
-            p.grad for p, mine in zip(self.parameters, self.optimized, strict=True) if mine and p.grad is not None
-        ]
+        gradients = [p.grad for p in self._own if p.grad is not None]
         last, self._direction = self._direction, measure.sample(gradients) if gradients else None
         if last is None or self._direction is None or last.shape != self._direction.shape:
             return None
         return torch.nn.functional.cosine_similarity(last, self._direction, dim=0, eps=0.0)
 
 
+def kind_of(optimizer: torch.optim.Optimizer) -> Hashable:
+    """What optimizers have in common that do the same work: their type, and the shapes of their parameters."""
+    shapes = (() if is_lazy(p) else tuple(p.shape) for g in optimizer.param_groups for p in g["params"])
+    return type(optimizer).__name__, tuple(shapes)
+
+
 def learning_rate_of(optimizer: torch.optim.Optimizer) -> Any:
     """The largest learning rate of an optimizer's groups, a number or a tensor; None when they have none."""
-    rates = [g["lr"] for g in optimizer.param_groups if "lr" in g]
+    rates = [g["lr"] for g in optimizer.param_groups if g.get("lr") is not None]
     if any(isinstance(r, Tensor) for r in rates):
         return torch.stack([torch.as_tensor(r).detach().reshape(()) for r in rates]).max()
     return max(rates, default=None)

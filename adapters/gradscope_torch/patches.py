@@ -7,26 +7,29 @@ are put back, unless somebody else has wrapped them since, in which case ours st
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Protocol
 
 import torch
+from torch.autograd.graph import GradientEdge
 from torch.nn.utils import clip_grad
+from torch.overrides import is_tensor_like
 
 
 class Listener(Protocol):
     """Who wants to know."""
 
     def backward_begins(self, tensors: Any) -> None:
-        """backward() was called on one tensor or several."""
+        """backward() was called on one tensor, or a tuple of them."""
 
     def backward_ended(self) -> None:
         """backward() returned."""
 
-    def clipped(self, norm: Any, limit: Any) -> None:
-        """Gradients of total norm `norm` were limited to the norm `limit`."""
+    def clipped(self, parameters: Any, norm: Any, limit: Any) -> None:
+        """The gradients of parameters, of total norm `norm`, were limited to the norm `limit`."""
 
     def scaled(self, outputs: Any, scale: Any) -> None:
-        """A scaler multiplied a loss."""
+        """A scaler multiplied a loss, or a list of them."""
 
     def scaler_begins(self, scaler: Any, optimizer: Any) -> None:
         """A scaler's step() was called."""
@@ -35,7 +38,15 @@ class Listener(Protocol):
         """A scaler's step() returned."""
 
 
+class Outer(threading.local):
+    """Whether a backward pass is running. One inside it is a part of it: backward calls itself where a function mode
+    is on, and checkpointing calls it for each of its blocks."""
+
+    running = False
+
+
 LISTENERS: list[Listener] = []
+_outer = Outer()
 _originals: dict[tuple[Any, str], tuple[Any, Any]] = {}
 
 
@@ -78,9 +89,17 @@ def _install() -> None:
 
 def _backward(original: Any) -> Any:
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        if _outer.running:
+            return original(tensors, *args, **kwargs)
+        if not (is_tensor_like(tensors) or isinstance(tensors, GradientEdge)):
+            tensors = tuple(tensors)  # what can be gone through once only is gone through here, for all
         for listener in LISTENERS:
             listener.backward_begins(tensors)
-        result = original(tensors, *args, **kwargs)
+        _outer.running = True
+        try:
+            result = original(tensors, *args, **kwargs)
+        finally:
+            _outer.running = False
         for listener in LISTENERS:
             listener.backward_ended()
         return result
@@ -90,25 +109,31 @@ def _backward(original: Any) -> Any:
 
 def _clip(original: Any) -> Any:
     def clip(parameters: Any, max_norm: Any, total_norm: Any, *args: Any, **kwargs: Any) -> Any:
+        held = parameters_of(parameters)
         for listener in LISTENERS:
-            listener.clipped(total_norm, max_norm)
-        return original(parameters, max_norm, total_norm, *args, **kwargs)
+            listener.clipped(held, total_norm, max_norm)
+        return original(held, max_norm, total_norm, *args, **kwargs)
 
     return clip
 
 
 def _clip_value(original: Any) -> Any:
     def clip_grad_value_(parameters: Any, *args: Any, **kwargs: Any) -> Any:
-        held = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+        held = parameters_of(parameters)
         gradients = [p.grad for p in held if p.grad is not None]
         before = torch.nn.utils.get_total_norm(gradients) if gradients else None
         result = original(held, *args, **kwargs)
         if before is not None:
             for listener in LISTENERS:
-                listener.clipped(before, torch.nn.utils.get_total_norm(gradients))
+                listener.clipped(held, before, torch.nn.utils.get_total_norm(gradients))
         return result
 
     return clip_grad_value_
+
+
+def parameters_of(given: Any) -> list[Any]:
+    """What clipping takes, one parameter or an iterable of them, as a list."""
+    return [given] if isinstance(given, torch.Tensor) else list(given)
 
 
 def _scaler_step(original: Any) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
@@ -19,19 +18,16 @@ from gradscope_torch import patches
 from gradscope_torch.forward import Forward
 from gradscope_torch.functions import FunctionMode, observe
 from gradscope_torch.names import Names
-from gradscope_torch.objective import Objective
+from gradscope_torch.objective import Objective, kind_of
+from gradscope_torch.passes import Mark, Passes
+from gradscope_torch.reach import Reach, Seen
+from gradscope_torch.running import Running
+from gradscope_torch.turns import Turns
 
 STEPS = "torch optimizer hooks"
-
-
-@dataclass(slots=True)
-class Opened:
-    """How things were when a backward pass began: the losses and their count, the scale, and the gradients."""
-
-    losses: list[tuple[Any, Any]]
-    count: int
-    scale: Any
-    gradients: list[tuple[Tensor, int] | None] | None
+MODULES = "torch module hooks"
+MOST_RESTING = 16
+"""So many objectives alike whose optimizers are gone are kept, with their models, in case they are continued."""
 
 
 class Recorder:
@@ -55,35 +51,41 @@ class Recorder:
         self.objectives: dict[frozenset[int], Objective] = {}
         self.on_step: Callable[[int], None] = lambda _steps: None
         self.forward.active = schedule(0)
-        self.losses: list[tuple[Tensor, Any]] = []
-        self.passes = 0
-        self.shared: tuple[list[tuple[Tensor, Any]], int] = ([], 0)
+        self.passes = Passes()
+        self.shared: tuple[list[tuple[Any, Any]], int] = ([], 0)
         self.spent = False
-        self.clip: tuple[Any, Any] | None = None
-        self.scales: dict[int, tuple[Any, Any]] = {}
-        self.scale: Any = None
-        self.stepping: list[Any] = []
-        self.missed: dict[frozenset[int], int] = {}
-        self._candidates = candidates
-        self._judged: list[Tensor] = []
-        self._open: Opened | None = None
-        self._touched = -1
-        self.stepped: Any = None
+        self.stepped = False
         self.order: list[Objective] = []
+        self._running = Running()
+        self._turns = Turns()
+        self._made = 0
         self._by_optimizer: dict[int, Objective] = {}
+        self._candidates = candidates
+        self._reach = Reach()
+        self._open: tuple[Mark, Seen] | None = None
         failures = scope.failures
         self.mode = FunctionMode(self.forward, guarded("torch functions", failures, observe))
-        self.enter = guarded("torch module hooks", failures, self._enter)
-        self.leave = guarded("torch module hooks", failures, self._leave)
+        self.meet = guarded(MODULES, failures, self._meet)
+        self.enter = guarded(MODULES, failures, self._enter)
+        self.leave = guarded(MODULES, failures, self._leave)
         self._step_begins_safely = guarded(STEPS, failures, self._step_begins)
         self._step_ended_safely = guarded(STEPS, failures, self._step_ended)
+        self._scaler_ended_safely = guarded(STEPS, failures, self._scaler_ended)
         self.backward_begins = guarded("torch backward", failures, self._backward_begins)
         self.backward_ended = guarded("torch backward", failures, self._backward_ended)
-        self.clipped = guarded("torch clipping", failures, self._clipped)
-        self.scaled = guarded("torch loss scaling", failures, self._scaled)
-        self._scaler_ended_safely = guarded(STEPS, failures, self._scaler_ended)
+        self.clipped = guarded("torch clipping", failures, self.passes.clipped)
+        self.scaled = guarded("torch loss scaling", failures, self.passes.scaled)
+        self.flush = guarded("torch rows", failures, self._flush)
+        self.refresh = guarded("torch rows", failures, self._refresh)
 
     # -- forward ---------------------------------------------------------------------------------------------------
+
+    def _meet(self, module: torch.nn.Module, frame: FrameType) -> None:
+        """A module nobody knows begins its forward outside of any other, called from a frame: it is a root."""
+        if not self.forward.stack and not self.names.known(module):
+            self.names.add_root(module, None, frame)
+            for objective in self.order:
+                objective.outdated = True
 
     def _enter(self, module: torch.nn.Module) -> None:
         if not self.forward.stack and self.spent:
@@ -97,66 +99,40 @@ class Recorder:
     # -- events from patches ---------------------------------------------------------------------------------------
 
     def _backward_begins(self, tensors: Any) -> None:
-        self._open = Opened(self.losses, len(self.losses), self.scale, self._gradients())
-        tensor = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
-        if isinstance(tensor, Tensor) and tensor.numel() == 1:
-            known = self.scales.get(id(tensor))
-            scale = known[1] if known is not None and known[0]() is tensor else None
-            self.losses.append((held(tensor), scale))
-            self.scale = scale if scale is not None else self.scale
-        self.passes += 1
+        if self.passes.count and not self._running.anything:  # a closure may evaluate again and again
+            self._look_for_abandoned()
+        self._open = None
+        if self._candidates is not None:
+            if not self.order:
+                self._reach.parameters = self._candidates()
+            self._open = self.passes.mark(), self._reach.look()
+        self.passes.begin(tensors)
         for objective in self.order:
-            objective.look_for_clearing()
+            objective.backward_begins()
 
-    def _gradients(self) -> list[tuple[Tensor, int] | None] | None:
-        """(gradient, its version) of every parameter whose gradients tell that a pass is ours; None: all are."""
-        if self._candidates is None:
-            return None
-        if not self.order:
-            self._judged = self._candidates()
-        return [(g, g._version) if (g := p.grad) is not None else None for p in self._judged]
+    def _look_for_abandoned(self) -> None:
+        """Gradients that were thrown away, by a loop that saw they were bad, take their losses with them."""
+        gone = [g for o in self.order if (g := o.abandoned()) is not None]
+        if gone and all(gone):
+            self.passes.clear()
+            for objective in self.order:
+                objective.clearing.abandon()
 
     def _backward_ended(self) -> None:
         opened, self._open = self._open, None
-        if opened is not None and opened.gradients is not None and not self._changed(opened.gradients):
-            self._forget(opened)
+        if opened is not None and not self._reach.changed(opened[1]):
+            self.passes.take_back(opened[0])
             return
         for objective in self.order:
-            objective.look_for_delivery()
-
-    def _changed(self, before: list[tuple[Tensor, int] | None]) -> bool:
-        """Whether a gradient is another one, or has other values, than before; first looks where it was last found."""
-        if len(before) != len(self._judged):
-            return True
-        if 0 <= self._touched < len(before) and is_other(self._judged[self._touched], before[self._touched]):
-            return True
-        for at in reversed(range(len(before))):
-            if is_other(self._judged[at], before[at]):
-                self._touched = at
-                return True
-        return False
-
-    def _forget(self, opened: Opened) -> None:
-        """Takes back the last pass, unless a step inside it has used it up already."""
-        if self.losses is opened.losses and self.passes:
-            del self.losses[opened.count :]
-            self.passes -= 1
-            self.scale = opened.scale
-
-    def _clipped(self, norm: Any, limit: Any) -> None:
-        self.clip = (norm, limit)
-
-    def _scaled(self, outputs: Any, scale: Any) -> None:
-        if isinstance(outputs, Tensor) and scale is not None:
-            self.scales = {id(outputs): (weakref.ref(outputs), scale.detach().clone())}
+            objective.backward_ended()
 
     def scaler_begins(self, _scaler: Any, _optimizer: Any) -> None:
         """A scaler's step begins."""
-        self.stepped = None
+        self.stepped = False
 
     def scaler_ended(self, _scaler: Any, optimizer: Any) -> None:
         """A scaler's step returned: when the optimizer's own step never ran, it was skipped."""
-        if self.stepped is None and self.wanted(optimizer):
+        if not self.stepped and self.wanted(optimizer):
             self._scaler_ended_safely(optimizer)
             self._count(optimizer)
 
@@ -177,33 +153,45 @@ class Recorder:
         key = key_of(optimizer)
         found = found if found is not None and found.optimizer is optimizer else self.objectives.get(key)
         if found is None:
-            name = f"{type(optimizer).__name__} {len(self.objectives) + 1}"
-            history = self.scope.new_history(
-                name, framework="torch", optimizer=type(optimizer).__name__, settings=described(optimizer)
-            )
-            found = Objective(optimizer, history, self.names)
-            self.order.append(found)
+            found = self._new_objective(optimizer)
         self.objectives = {k: o for k, o in self.objectives.items() if o is not found} | {key: found}
         found.optimizer = optimizer
         self._by_optimizer[id(optimizer)] = found
         self.survey(found)
         return found
 
+    def _new_objective(self, optimizer: Any) -> Objective:
+        self._made += 1
+        kind = type(optimizer).__name__
+        history = self.scope.new_history(
+            f"{kind} {self._made}", framework="torch", optimizer=kind, settings=described(optimizer)
+        )
+        made = Objective(optimizer, history, self.names, self._made)
+        resting = [o for o in self.order if o.optimizer is None and o.kind == made.kind]
+        for one in resting[:-MOST_RESTING]:
+            self._let_go(one)
+        self.order.append(made)
+        return made
+
+    def _let_go(self, objective: Objective) -> None:
+        """Writes what waits and forgets an objective, and its model where no other objective needs it."""
+        objective.flush()
+        self.order = [o for o in self.order if o is not objective]
+        self.objectives = {k: o for k, o in self.objectives.items() if o is not objective}
+        self._by_optimizer = {k: o for k, o in self._by_optimizer.items() if o is not objective}
+        self.names.release(objective.parameters, [p for o in self.order for p in o.own()])
+
     def survey(self, *objectives: Objective) -> None:
         """Lets objectives (all of them, without arguments) find their parameters and names anew."""
         for one in objectives or self.order:
-            others = (g for o in self.order if o is not one for g in o.optimizer.param_groups)
-            one.survey({id(p) for group in others for p in group["params"]})
-        self._judged = list({id(p): p for o in self.order for p in o.parameters}.values())
+            one.survey({id(p) for o in self.order if o is not one for p in o.own()})
+        if self._candidates is not None:
+            self._reach.parameters = list({id(p): p for o in self.order for p in o.parameters}.values())
         self._open = None
 
     def step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """The optimizer's step begins. What steps is noted here, where no failing observer can disturb it: of an
-        optimizer that calls another one only the outer counts. One that begins anew had raised the last time."""
-        while any(o is optimizer for o in self.stepping):
-            self.stepping.pop()
-        self.stepping.append(optimizer)
-        if len(self.stepping) == 1 and self.wanted(optimizer):
+        """The optimizer's step begins. What steps is noted here, where no failing observer can disturb it."""
+        if self._running.begins(optimizer) and self.wanted(optimizer):
             self._step_begins_safely(optimizer, args, kwargs)
 
     def _step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -214,11 +202,9 @@ class Recorder:
 
     def step_ended(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """The optimizer's step returned."""
-        while any(o is optimizer for o in self.stepping):
-            self.stepping.pop()
-        if self.stepping or not self.wanted(optimizer):
+        if not self._running.ended(optimizer) or not self.wanted(optimizer):
             return
-        self.stepped = optimizer
+        self.stepped = True
         self._step_ended_safely(optimizer, args, kwargs)
         self._count(optimizer)
 
@@ -229,22 +215,21 @@ class Recorder:
     def _finish(self, objective: Objective, full: bool, measured: bool = False) -> None:
         if not measured:
             objective.gradients()
-        fresh = self.passes > 0
+        fresh = self.passes.count > 0
         if fresh:
-            self.shared = (self.losses, self.passes)
+            self.shared = (self.passes.losses, self.passes.count)
             self._note_competition(objective)
+            objective.look_for_delivery()
         objective.between.losses, objective.between.passes = self.shared
         logged = self._take_logged()
         if logged is not None and not objective.between.losses:
             objective.between.losses = [(logged, None)]
-        if fresh and not any(o is objective for o in self.order if o.between.delivered):
-            objective.look_for_delivery()
-        objective.between.clip = self.clip
-        objective.between.scale = self.scale
+        objective.between.clip = self.passes.clip
+        objective.between.scale = self.passes.scale
         notes = [n for n in self.forward.notes if self._belongs(n, objective)] if full else []
         direction = full or self.schedule(objective.step + 1)
         objective.after_step(full, direction, notes, self.forward.classes if full and fresh else [])
-        self.losses, self.passes, self.clip, self.scale = [], 0, None, None
+        self.passes.clear()
         self.spent = True
         if full:
             objective.history.facts["called"] = sorted(self.forward.called)
@@ -257,12 +242,14 @@ class Recorder:
     def _count(self, optimizer: Any) -> None:
         """Tells how many steps were taken, those included that were not observed because the observer failed."""
         if STEPS in self.scope.failures:
-            key = key_of(optimizer)
-            self.missed[key] = self.missed.get(key, 0) + 1
             self.forward.active = False
             self.forward.reset()
-        seen = max((o.step for o in self.order), default=0)
-        self.on_step(seen + max(self.missed.values(), default=0))
+        known = self._by_optimizer.get(id(optimizer))
+        if known is not None and known.optimizer is optimizer:
+            self._turns.step(known.kind, known.number)
+        else:
+            self._turns.step(kind_of(optimizer), -id(optimizer))
+        self.on_step(self._turns.count)
 
     def _note_competition(self, objective: Objective) -> None:
         last = self.scope.last_objective
@@ -287,7 +274,7 @@ class Recorder:
         """Enters the function mode, unless a mode that is not ours is on: that stack must stay the user's."""
         if self.forward.mode_active:
             return
-        foreign = [m for m in _get_current_function_mode_stack() if not isinstance(m, FunctionMode)]
+        foreign = [m for m in _get_current_function_mode_stack() if not (isinstance(m, FunctionMode) or is_default(m))]
         if foreign:
             kind = type(foreign[-1]).__name__
             self.scope.limits.setdefault("activations", f"another torch function mode is on ({kind})")
@@ -314,17 +301,18 @@ class Recorder:
         """Hears nothing any more, and writes what waited."""
         patches.unlisten(self)
         self.pop_mode()
+        self._running.clear()
         self.refresh()
         self.forward.reset()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Writes what waits."""
         for objective in self.order:
             objective.flush()
 
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         """Writes what waits and gives everything its final name."""
-        self.flush()
+        self._flush()
         self.names.refresh()
         self.survey()
 
@@ -334,17 +322,10 @@ def key_of(optimizer: Any) -> frozenset[int]:
     return frozenset(id(p) for g in optimizer.param_groups for p in g["params"])
 
 
-def held(number: Tensor) -> Any:
-    """A number that stays what it is: a float from the host, a copy on an accelerator, which is not waited for."""
-    return number.item() if number.device.type == "cpu" else number.detach().clone()
-
-
-def is_other(parameter: Tensor, before: tuple[Tensor, int] | None) -> bool:
-    """Whether the gradient of a parameter is another one, or has been written to."""
-    now = parameter.grad
-    if now is None or before is None:
-        return now is not None
-    return now is not before[0] or now._version != before[1]
+def is_default(mode: Any) -> bool:
+    """Whether a mode is that of torch.set_default_device(), which keeps to the bottom of the stack by itself. One of
+    `with torch.device(...)` does not: its end would take ours away instead."""
+    return mode is getattr(getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None), "device_context", None)
 
 
 def has_closure(args: Any, kwargs: Any) -> bool:

@@ -52,9 +52,8 @@ class Session:
         self.recorder.close()
 
     def _enter(self, module: torch.nn.Module, _args: Any) -> None:
-        if not self.recorder.forward.stack and not self.names.known(module):
-            self.names.add_root(module, None, sys._getframe(1))
-            self.recorder.survey()
+        if not self.recorder.forward.stack:
+            self.recorder.meet(module, sys._getframe(1))
         self.recorder.enter(module)
 
 

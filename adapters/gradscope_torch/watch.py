@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from gradscope.errors import CannotJudge, UsageError
+from gradscope.guard import guarded
 from gradscope.schedule import sparse_schedule
 from gradscope.scope import Scope
 from torch.optim import optimizer as torch_optimizer
 
 from gradscope_torch.names import Names
-from gradscope_torch.recorder import Recorder
+from gradscope_torch.recorder import MODULES, Recorder
 from gradscope_torch.source import Sources
 
 
@@ -55,6 +56,8 @@ class Watch:
         self.recorder = Recorder(scope, names, sparse_schedule, lambda o: self._is_ours(o, mine), self._candidates)
         self._forward_handles: list[Any] = []
         self._handles: list[Any] = []
+        self._prepare = guarded(MODULES, scope.failures, self._switch_hooks)
+        self._push_mode = guarded(MODULES, scope.failures, self.recorder.push_mode)
         self.recorder.on_step = self._prepare
         for one in self.optimizers:
             self._handles.append(one.register_step_pre_hook(Hook(self.recorder.step_begins)))
@@ -85,7 +88,7 @@ class Watch:
             return any(optimizer is o for o in self.optimizers)
         return any(id(p) in mine for g in optimizer.param_groups for p in g["params"])
 
-    def _prepare(self, _steps: int) -> None:
+    def _switch_hooks(self, _steps: int) -> None:
         """Puts hooks on the modules before a step with full statistics, and takes them away after it."""
         wanted = self.recorder.forward.active and not self.compiled
         if wanted and not self._forward_handles:
@@ -95,22 +98,24 @@ class Watch:
                     self._forward_handles.append(
                         module.register_forward_hook(Hook(self.recorder.leave), always_call=True)
                     )
-        elif not wanted and self._forward_handles:
-            for handle in self._forward_handles:
-                handle.remove()
-            self._forward_handles = []
-        if not wanted:
-            self.recorder.pop_mode()
+        elif not wanted:
+            self._remove_hooks()
+
+    def _remove_hooks(self) -> None:
+        for handle in self._forward_handles:
+            handle.remove()
+        self._forward_handles = []
+        self.recorder.pop_mode()
 
     def _enter(self, module: torch.nn.Module, _args: Any) -> None:
         if not self.recorder.forward.stack and torch.is_grad_enabled():
-            self.recorder.push_mode()
+            self._push_mode()
         self.recorder.enter(module)
 
     def close(self) -> None:
         """Removes every hook and wrapper."""
         self.recorder.forward.active = False
-        self._prepare(0)
+        self._remove_hooks()
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -123,7 +128,8 @@ def is_compiled(model: torch.nn.Module) -> bool:
 
 
 def check_arguments(models: list[Any], optimizers: list[Any]) -> None:
-    """Raises UsageError for what is no model or optimizer, CannotJudge for a model without parameters."""
+    """Raises UsageError for what is no model or optimizer or for an optimizer of another model, CannotJudge for a
+    model without parameters."""
     for model in models:
         if not isinstance(model, torch.nn.Module):
             raise UsageError(f"watch(): expected a torch.nn.Module, got {type(model).__name__} {model!r:.80}")
@@ -133,3 +139,12 @@ def check_arguments(models: list[Any], optimizers: list[Any]) -> None:
     if not any(p.requires_grad for m in models for p in m.parameters()):
         kinds = ", ".join(type(m).__name__ for m in models)
         raise CannotJudge(f"watch(): {kinds} has no parameter that requires a gradient; there is nothing to judge")
+    mine = {id(p) for m in models for p in m.parameters()}
+    for optimizer in optimizers:
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        if held and not any(id(p) in mine for p in held):
+            kinds = ", ".join(type(m).__name__ for m in models)
+            raise UsageError(
+                f"watch(): this {type(optimizer).__name__} holds no parameter of the model ({kinds}): was it made for "
+                "another model, or before this one was replaced?"
+            )
