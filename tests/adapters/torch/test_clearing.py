@@ -39,6 +39,9 @@ def loop_with(place: str, model: nn.Module, optimizer: torch.optim.Optimizer) ->
         if place == "by hand":
             for p in model.parameters():
                 p.grad = None
+        if place == "by hand, as zeros":
+            for p in model.parameters():
+                p.grad.data.zero_()
 
 
 def observed(place: str, observer: str) -> Scope:
@@ -51,7 +54,16 @@ def observed(place: str, observer: str) -> Scope:
 
 
 OBSERVERS = pytest.mark.parametrize("observer", ["watch", "session"])
-RIGHT = ("first", "kept as zeros", "of the model", "just before backward", "last", "last, as zeros", "by hand")
+RIGHT = (
+    "first",
+    "kept as zeros",
+    "of the model",
+    "just before backward",
+    "last",
+    "last, as zeros",
+    "by hand",
+    "by hand, as zeros",
+)
 
 
 @OBSERVERS
@@ -89,6 +101,45 @@ def test_cleared_once_per_epoch_is_carried_over_in_between(observer: str) -> Non
 def test_cleared_between_backward_and_step_is_cleared_early(observer: str) -> None:
     history = observed("between backward and step", observer).histories[0]
     assert list(history.run("cleared_early")[1:]) == [1] * (STEPS - 1)
+
+
+@OBSERVERS
+def test_zeros_between_backward_and_step_are_cleared_early_from_the_second_time_on(observer: str) -> None:
+    history = observed("zeros between backward and step", observer).histories[0]
+    assert list(history.run("cleared_early")[1:]) == [1] * (STEPS - 1)
+
+
+def test_gradients_that_backward_made_zero_are_not_cleared_early() -> None:
+    model = mlp()
+    optimizer = sgd(model)
+
+    def loop() -> None:
+        for x, _ in batches(STEPS):
+            optimizer.zero_grad()
+            (0 * model(x)).sum().backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+    assert list(watched(model, optimizer, loop).histories[0].run("cleared_early")[1:]) == [0] * (STEPS - 1)
+
+
+@OBSERVERS
+def test_a_second_step_without_a_pass_of_its_own_is_not_carried_over(observer: str) -> None:
+    model = mlp()
+    optimizer = sgd(model)
+
+    def loop() -> None:
+        for x, y in batches(STEPS):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(x), y).backward()
+            optimizer.step()
+            optimizer.step()
+
+    scope = watched(model, optimizer, loop) if observer == "watch" else in_session(loop)
+    carried = scope.histories[0].run("carried_over")
+    assert np.isnan(carried[1::2]).all()
+    assert list(carried[2::2]) == [0] * (STEPS - 1)
+    assert "stale-gradient" not in names_of(untroubled(scope))
 
 
 @OBSERVERS

@@ -22,7 +22,7 @@ from tests.adapters.torch.training import batches, in_session, mlp, same, sgd, t
 @pytest.mark.parametrize(
     ("model", "optimizer", "error", "message"),
     [
-        ("net", None, UsageError, r"no adapter recognizes 'str' .*frameworks known here: torch"),
+        ("net", None, UsageError, r"no adapter recognizes 'str' .*frameworks known here: .*torch"),
         (3, None, UsageError, r"no adapter recognizes 'int'"),
         ([nn.Linear(1, 1), "net"], None, UsageError, r"watch\(\): expected a torch.nn.Module, got str 'net'"),
         (nn.Linear, None, UsageError, r"watch\(\): expected a torch.nn.Module, got type"),
