@@ -50,7 +50,10 @@ def diagnose(
     *,
     failures: Mapping[str, str] | None = None,
 ) -> Report:
-    """The report on all histories of one run. A rule that raises is named in failures and left out."""
+    """The report on all histories of one run. A rule that raises is named in its failures and left out.
+
+    failures: the parts of the observer that failed; with any of them nothing can be said.
+    """
     everything = plugins.rules()
     thresholds = thresholds_by_rule(everything, settings)
     rules = chosen_rules(everything, settings)
@@ -82,7 +85,7 @@ def diagnose(
         not_judged=tuple(dict.fromkeys(abstentions)),
         watched=watched(live),
         failures=failed | plugins.failures,
-        cannot=why_not(live, failed),
+        cannot=why_not(live, failures or {}),
         framework=framework,
     )
 
@@ -93,12 +96,11 @@ def told(reason: str, history: History, histories: Sequence[History]) -> str:
 
 
 def why_not(histories: Sequence[History], failed: Mapping[str, str]) -> str | None:
-    """Why nothing can be said, or None when something can."""
+    """Why nothing can be said, or None when something can. failed: the parts of the observer that did."""
+    for part, error in failed.items():
+        return f"the observation itself failed: {part}: {error}"
     if not histories:
         return "no optimizer step was taken: there is nothing to judge"
-    broken = [name for name in failed if name.startswith("torch ")]
-    if broken:
-        return f"the observation itself failed: {broken[0]}: {failed[broken[0]]}"
     steps = max(h.steps for h in histories)
     if steps < FEWEST_STEPS and not any(h.facts.get("cold") for h in histories):
         return f"only {steps} optimizer step{'s' if steps != 1 else ''} seen; at least {FEWEST_STEPS} are needed"

@@ -1,6 +1,7 @@
 """From histories to a report: which rules run, what order verdicts come in, what could not be judged."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,9 +82,12 @@ def test_a_cold_check_needs_no_steps():
     assert judged(healthy_run(1, loss=math.nan, run={"loss_nonfinite": None}, call=None, cold=True)).cannot is None
 
 
-def test_an_observation_that_failed_is_not_healthy():
-    report = diagnose([healthy_run()], Settings(), Plugins(), failures={"torch step": "KeyError: 1"})
-    assert (report.status, report.cannot) == ("not-judged", "the observation itself failed: torch step: KeyError: 1")
+@pytest.mark.parametrize("part", ["torch step", "keras functions", "anything"])
+@pytest.mark.parametrize("steps", [0, 1, 100])
+def test_an_observation_that_failed_is_not_healthy(part, steps):
+    histories = [healthy_run(steps)] if steps else []
+    report = diagnose(histories, Settings(), Plugins(), failures={part: "KeyError: 1"})
+    assert (report.status, report.cannot) == ("not-judged", f"the observation itself failed: {part}: KeyError: 1")
 
 
 # -- which rules -----------------------------------------------------------------------------------------------------
@@ -322,3 +326,15 @@ def test_what_was_watched_is_told():
         "limits": {"activations": "compiled"},
         "layers": [],
     }
+
+
+def test_what_nothing_else_can_have_brought_about_is_no_consequence_but_comes_after():
+    fever = shows("XX020", "fever", replace(harm(3), own=True))
+    infection = shows("XX021", "infection", harm(1), explains=("fever",))
+    assert [(v.name, v.consequence_of) for v in only(fever, infection)] == [("infection", None), ("fever", None)]
+
+
+def test_consequences_keep_their_remedies():
+    history = healthy_run(loss=stuck(100), gradients={f"first.{k}": MISSING for k in ("weight", "bias")})
+    effect = next(v for v in judged(history).verdicts if v.consequence_of)
+    assert effect.as_dict()["remedies"]
