@@ -30,7 +30,6 @@ class Recorder:
         self.shared: list[tuple[Any, Any]] = []
         self.spent = False
         self.missed = 0
-        self._stepping: list[Any] = []
         self._scales: dict[int, tuple[Any, float]] = {}
         self._scale: float | None = None
         self._variables: dict[int, set[int]] = {}
@@ -38,6 +37,7 @@ class Recorder:
         self.leave = guarded("keras layers", scope.failures, self.forward.leave)
         self.differentiated = guarded("tf.GradientTape", scope.failures, self._differentiated)
         self.scaled = guarded("keras loss scaling", scope.failures, self._scaled)
+        self._rename = guarded("keras names", scope.failures, self._renamed)
         self._begin = guarded(STEPS, scope.failures, self._begins)
         self._end = guarded(STEPS, scope.failures, self._ended)
 
@@ -70,7 +70,6 @@ class Recorder:
 
     def step_begins(self, optimizer: Any, gradients: Any, variables: Any) -> None:
         """The optimizer's step begins. Of one that calls another the inner counts: it has the true gradients."""
-        self._stepping.append(optimizer)
         self._begin(optimizer, gradients, variables)
 
     def _begins(self, optimizer: Any, gradients: Any, variables: Any) -> None:
@@ -80,8 +79,6 @@ class Recorder:
 
     def step_ended(self, optimizer: Any) -> None:
         """The optimizer's step returned."""
-        if self._stepping:
-            self._stepping.pop()
         self._end(optimizer)
         if STEPS in self.scope.failures:
             self.missed += 1
@@ -147,8 +144,12 @@ class Recorder:
                 return False
         return True
 
-    def refresh(self) -> None:
-        """Gives everything its final name."""
+    def close(self) -> None:
+        """Forgets the tensors of the last step, and gives everything its final name."""
+        self.forward.reset()
+        self._rename()
+
+    def _renamed(self) -> None:
         self.names.refresh()
         for one in self.order:
             self._survey(one, [])

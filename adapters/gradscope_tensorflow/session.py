@@ -47,8 +47,7 @@ class Session:
     def __exit__(self, *_: Any) -> None:
         self.patches.close()
         tf.config.run_functions_eagerly(self._eager)
-        self.recorder.refresh()
-        self.recorder.forward.reset()
+        self.recorder.close()
 
     def _layer(self, original: Any) -> Any:
         recorder = self.recorder

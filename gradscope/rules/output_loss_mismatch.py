@@ -11,6 +11,9 @@ from gradscope.rule import rule
 from gradscope.trend import fit_of, learns
 from gradscope.verdict import Evidence, Role
 
+PROBABILITIES = frozenset({"categorical_cross_entropy", "binary_cross_entropy"})
+"""Losses that expect what a softmax or a sigmoid returns."""
+
 
 @rule(
     "GS603",
@@ -34,8 +37,8 @@ def output_loss_mismatch(
     """The output activation and the loss do not fit together.
 
     What it does: looks at what enters each loss. Softmax over a single unit. Probabilities into a loss that applies
-    softmax or sigmoid itself. Probabilities or raw scores into a loss that expects log-probabilities. Softmax over the
-    batch.
+    softmax or sigmoid itself. Probabilities or raw scores into a loss that expects log-probabilities, raw scores into
+    one that expects probabilities. Sigmoids into a categorical loss. Softmax over the batch.
 
     Why is this bad: gradients are squashed or zero, or the loss measures nothing.
 
@@ -89,6 +92,13 @@ def _fault(history: History, i: int, tolerance: float, share: float) -> tuple[st
     inside = float(((low[seen] >= -1e-6) & (high[seen] <= 1 + 1e-6)).mean()) >= share
     known = margin[~np.isnan(margin)]
     sums = len(known) > 0 and float((known <= tolerance).mean()) >= share
+    outside = float(((low[seen] < -1e-3) | (high[seen] > 1 + 1e-3)).mean())
+    if function in PROBABILITIES and operation not in {"softmax", "sigmoid"} and outside >= 0.5:
+        extreme = float(np.nanmin(low)) if np.nanmin(low) < 0 else float(np.nanmax(high))
+        bound, relation = (0, "<") if extreme < 0 else (1, ">")
+        return "raw scores enter a loss that expects probabilities: extreme input", extreme, relation, bound
+    if function == "categorical_cross_entropy" and operation == "sigmoid" and len(known) and not sums:
+        return "outputs that do not compete: largest |sum - 1| of a sample", float(known.max()), ">", tolerance
     if function == "cross_entropy" and (operation in {"softmax", "sigmoid"} or sums) and inside:
         return "probabilities enter a loss that applies softmax: largest input", float(np.nanmax(high)), "<=", 1
     if function == "binary_cross_entropy_with_logits" and operation in {"sigmoid", "softmax"} and inside:

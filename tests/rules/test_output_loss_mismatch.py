@@ -10,6 +10,7 @@ from tests.specimens import CALL, found, healthy_run, learning, signs, stuck
 SOFTMAX = "probabilities enter a loss that applies softmax: largest input"
 SIGMOID = "probabilities enter a loss that applies sigmoid: largest input"
 LOGARITHM = "probabilities enter a loss that expects their logarithm: largest input"
+RAW = "raw scores enter a loss that expects probabilities: extreme input"
 SCORES = "raw scores enter a loss that expects log-probabilities: largest input"
 
 
@@ -32,6 +33,13 @@ def sick(
         (sick(operation="", margin=0.0), SOFTMAX),
         (sick("binary_cross_entropy_with_logits", "sigmoid"), SIGMOID),
         (sick("binary_cross_entropy_with_logits", "softmax"), SIGMOID),
+        (sick("categorical_cross_entropy", "", low=-4.0, high=6.0, margin=np.inf), RAW),
+        (
+            sick("categorical_cross_entropy", "sigmoid", margin=2.0),
+            "outputs that do not compete: largest |sum - 1| of a sample",
+        ),
+        (sick("binary_cross_entropy", "", low=-4.0, high=6.0), RAW),
+        (sick("binary_cross_entropy", "relu", high=3.0), RAW),
         (sick("nll_loss", "softmax"), LOGARITHM),
         (sick("nll_loss", "", low=-3.0, high=3.0), SCORES),
         (sick("kl_div", "softmax"), LOGARITHM),
@@ -53,6 +61,7 @@ def test_an_activation_that_the_loss_does_not_expect_is_harm(history, quantity):
         sick(operation="", low=-5.0, high=5.0),
         sick(operation="log_softmax", low=-9.0, high=0.0),
         sick("binary_cross_entropy", "sigmoid"),
+        sick("categorical_cross_entropy", "softmax", margin=1e-6),
         sick("binary_cross_entropy_with_logits", "", low=-4.0, high=4.0),
         sick("nll_loss", "log_softmax", low=-9.0, high=0.0),
         sick("kl_div", "log_softmax", low=-9.0, high=0.0),
