@@ -7,6 +7,7 @@ manual page. It never sees a tensor, a framework or a clock, and it writes no pr
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +50,10 @@ class Rule:
         return self.documentation.partition("\n")[0].rstrip(".")
 
     def with_thresholds(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The thresholds with some replaced. Raises SettingsError for an unknown name or a wrong type."""
+        """The thresholds with some replaced. Raises SettingsError for an unknown name or a wrong number.
+
+        A threshold that is not negative by itself measures what cannot be.
+        """
         merged = dict(self.thresholds)
         for key, value in given.items():
             if key not in merged:
@@ -57,6 +61,10 @@ class Rule:
                 raise SettingsError(f"{self.name}: there is no threshold {key!r}; known thresholds: {known}")
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise SettingsError(f"{self.name}.{key}: expected a number, got {value!r}")
+            if not math.isfinite(value):
+                raise SettingsError(f"{self.name}.{key}: expected a finite number, got {value!r}")
+            if value < 0 <= self.thresholds[key]:
+                raise SettingsError(f"{self.name}.{key}: expected a number from 0, got {value!r}")
             merged[key] = value
         return merged
 

@@ -63,16 +63,17 @@ def match_rules(keys: Iterable[str], rules: Sequence[Named], *, where: str, exac
         if not hits:
             known = [x for r in rules for x in (r.code, r.name)]
             near = nearest(wanted, known)
-            raise UnknownRule(f"{where}: no rule has the code or name {key!r}; did you mean {', '.join(near)}?")
+            hint = f"did you mean {', '.join(near)}?" if near else "`gradscope rule` lists them all"
+            raise UnknownRule(f"{where}: no rule has the code or name {key!r}; {hint}")
         names |= hits
     return names
 
 
 def nearest(wanted: str, known: Sequence[str]) -> list[str]:
-    """What somebody may have meant: what begins alike, then what looks alike, else the first few."""
+    """What somebody may have meant: what begins alike, then what looks alike; often nothing."""
     begin = [k for k in known if wanted and k.lower().startswith(wanted.lower())][:5]
-    alike = difflib.get_close_matches(wanted, known, 3, 0.5)
-    return list(dict.fromkeys([*begin, *alike]))[:6] or list(known[:6])
+    alike = difflib.get_close_matches(wanted, known, 3, 0.6)
+    return list(dict.fromkeys([*begin, *alike]))[:6]
 
 
 def find_pyproject(start: Path) -> Path | None:
@@ -111,6 +112,8 @@ def parse_settings(table: Any, *, where: str) -> Settings:
         if name in {"select", "ignore"}:
             if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
                 raise SettingsError(f"{where}: {key} must be a list of rule codes or names, got {value!r}")
+            if name == "select" and not value:
+                raise SettingsError(f"{where}: {key} must name at least one rule, got {value!r}; leave it out for all")
             given[name] = tuple(value)
         elif name == "fail_on":
             if value not in FAIL_ON:

@@ -47,12 +47,20 @@ def test_thresholds_can_be_replaced_one_by_one():
         ({"level": "high"}, "too-loud.level: expected a number, got 'high'"),
         ({"level": True}, "too-loud.level: expected a number, got True"),
         ({"level": None}, "too-loud.level: expected a number, got None"),
+        ({"level": float("nan")}, "too-loud.level: expected a finite number, got nan"),
+        ({"level": float("inf")}, "too-loud.level: expected a finite number, got inf"),
+        ({"level": -0.5}, "too-loud.level: expected a number from 0, got -0.5"),
     ],
 )
 def test_a_wrong_threshold_is_refused(given, message):
     with pytest.raises(SettingsError) as caught:
         too_loud.with_thresholds(given)
     assert str(caught.value) == message
+
+
+def test_a_threshold_that_is_negative_by_itself_may_be_set_so():
+    cold = Rule("XX003", "too-cold", lambda h: iter(()), thresholds={"degrees": -3.0})
+    assert cold.with_thresholds({"degrees": -5.0}) == {"degrees": -5.0}
 
 
 def test_a_rule_without_thresholds_says_so():

@@ -34,6 +34,7 @@ def test_a_table_becomes_settings():
     [
         ([], "here: expected a table, got []"),
         ({"select": "GS1"}, "here: select must be a list of rule codes or names, got 'GS1'"),
+        ({"select": []}, "here: select must name at least one rule, got []; leave it out for all"),
         ({"ignore": [1]}, "here: ignore must be a list of rule codes or names, got [1]"),
         ({"fail-on": "fatal"}, "here: fail-on must be one of error, warning, info, never, got 'fatal'"),
         ({"steps": 0}, "here: steps must be a whole number from 1, got 0"),
@@ -95,9 +96,16 @@ def test_keys_are_code_prefixes_or_names(keys, names):
     assert match_rules(keys, RULES, where="select") == names
 
 
-@pytest.mark.parametrize("key", ["GS999", "", "explod"])
-def test_an_unknown_key_is_refused(key):
-    with pytest.raises(UnknownRule, match=f"select: no rule has the code or name {key!r}; did you mean "):
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("GS999", "`gradscope rule` lists them all"),
+        ("", "`gradscope rule` lists them all"),
+        ("explod", "did you mean exploding-gradient"),
+    ],
+)
+def test_an_unknown_key_is_refused(key, hint):
+    with pytest.raises(UnknownRule, match=f"select: no rule has the code or name {key!r}; {hint}"):
         match_rules([key], RULES, where="select")
 
 

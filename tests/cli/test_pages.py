@@ -46,7 +46,6 @@ def test_all_rules_are_listed_with_code_name_and_summary() -> None:
         ("stale-gradients", "stale-gradient"),
         ("GS01", "GS012"),
         ("vanishing", "vanishing-gradient"),
-        ("nonsense", "GS001"),
     ],
 )
 def test_an_unknown_rule_suggests_near_names(key: str, near: str) -> None:
@@ -54,6 +53,22 @@ def test_an_unknown_rule_suggests_near_names(key: str, near: str) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"gradscope: rule: no rule has the code or name {key!r}; did you mean ")
     assert near in result.stderr
+
+
+@pytest.mark.parametrize("key", ["zzz", "GS999"])
+def test_an_unknown_rule_that_is_near_none_suggests_the_list(key: str) -> None:
+    result = gradscope("rule", key)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"gradscope: rule: no rule has the code or name {key!r}; `gradscope rule` lists them all\n"
+    )
+
+
+def test_the_help_of_check_lists_the_exit_codes() -> None:
+    page = gradscope("check", "--help").stdout
+    told = page.partition("Exit codes\n")[2].splitlines()[:3]
+    assert [line.split()[0] for line in told] == ["0", "1", "2"]
+    assert "--fail-on" in told[0]
 
 
 def test_plugins_lists_frameworks_formats_and_rules() -> None:
