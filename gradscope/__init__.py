@@ -50,6 +50,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """The public names, whether loaded or not."""
+    return list(__all__)
+
+
 def __getattr__(name: str) -> Any:
     """Public names are loaded when first used, so that `import gradscope` costs next to nothing."""
     if name not in HOMES:

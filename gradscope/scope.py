@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,7 @@ class Scope:
         self.watched: Watched | None = None
         self.last_objective: Any = None
         self.limit = steps
+        self.had_enough = False
         self.on_progress: Any = None
         self._arrays: History | None = None
         self._previous: dict[str, Any] = {}
@@ -60,6 +62,7 @@ class Scope:
         if self.on_progress is not None:
             self.on_progress(steps)
         if self.limit is not None and steps >= self.limit:
+            self.had_enough = True
             raise Enough
 
     # -- what users call -------------------------------------------------------------------------------------------
@@ -69,7 +72,7 @@ class Scope:
 
         It belongs to the last step when that has no loss yet, else to the next one.
         """
-        value = float(loss)
+        value = number("log(): loss", loss)
         if self.watched is not None:
             self.watched.flush()
         waiting = [h["step"] for h in self.histories if lacks_loss(h)]
@@ -91,16 +94,19 @@ class Scope:
 
         gradients: name -> array, or None for a parameter that got none. parameters: name -> array, after the step; the
         update is measured against those of the last call. Names are dotted, in order of depth when that is known.
-        Raises UsageError for steps that do not ascend and for arrays that are not numbers.
+        Raises UsageError for steps that do not ascend and for what is no number or holds none.
         """
+        step = whole("observe(): step", step)
+        loss = None if loss is None else number("observe(): loss", loss)
+        learning_rate = None if learning_rate is None else number("observe(): learning_rate", learning_rate)
         history = self._arrays
         if history is None:
             history = self._arrays = self.new_history("arrays", framework="numpy")
         steps = history["step"].steps
         if len(steps) and step <= steps[-1]:
             raise UsageError(f"observe(step={step}): steps must ascend; the last one was {int(steps[-1])}")
-        given = {k: None if v is None else numbers(k, v) for k, v in (gradients or {}).items()}
-        weights = {k: numbers(k, v) for k, v in (parameters or {}).items()}
+        given = {k: None if v is None else numbers(k, v) for k, v in by_name("gradients", gradients).items()}
+        weights = {k: numbers(k, v) for k, v in by_name("parameters", parameters).items()}
         for name in [*given, *weights]:
             self._add_array(history, name, given.get(name), weights.get(name))
         logged = self.take_logged()
@@ -196,10 +202,41 @@ def lacks_loss(history: History) -> bool:
 
 def numbers(name: str, value: ArrayLike) -> Any:
     """The value as an array. Raises UsageError when it does not hold numbers."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"observe(): {name!r} must be an array, got {type(value).__name__}: {error}") from error
     if not np.issubdtype(array.dtype, np.number):
         raise UsageError(f"observe(): {name!r} must hold numbers, got an array of {array.dtype}")
     return array
+
+
+def number(what: str, value: Any) -> float:
+    """The value as a float; anything that float() takes. Raises UsageError."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{what} must be one number, got {type(value).__name__} {value!r:.80}") from error
+
+
+def whole(what: str, value: Any) -> int:
+    """The value as an int. Raises UsageError for what is none."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise UsageError(f"{what} must be a whole number, got {type(value).__name__} {value!r:.80}") from error
+
+
+def by_name(what: str, given: Any) -> Mapping[str, Any]:
+    """The arrays by the names of their parameters; nothing for None. Raises UsageError for what is no such mapping."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise UsageError(f"observe(): {what} must be a mapping from name to array, got {type(given).__name__}")
+    strange = next((k for k in given if not isinstance(k, str)), None)
+    if strange is not None:
+        raise UsageError(f"observe(): the names of {what} must be texts, got {type(strange).__name__} {strange!r:.80}")
+    return given
 
 
 def watch(
@@ -217,6 +254,10 @@ def watch(
     Raises UsageError for what no adapter recognizes and for settings that are wrong, CannotJudge for a model without
     parameters.
     """
+    if model is None and optimizer is not None:
+        raise UsageError(
+            "watch(): an optimizer without its model; expected watch(model, optimizer), watch(model) or watch()"
+        )
     chosen = settings_of(settings)
     check_settings(chosen, plugins())
     scope = Scope(chosen, budget=budget)

@@ -42,6 +42,10 @@ def test_every_public_name_can_be_used(name):
     assert getattr(gradscope, name) is not None
 
 
+def test_the_public_names_are_what_dir_lists():
+    assert dir(gradscope) == sorted(NAMES)
+
+
 def test_an_unknown_name_is_refused():
     with pytest.raises(AttributeError) as caught:
         gradscope.wotch  # noqa: B018 - reading it is the test

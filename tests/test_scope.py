@@ -138,6 +138,40 @@ def test_arrays_must_hold_numbers(argument):
         gradscope.watch().observe(step=0, **{argument: {"w": ["a", "b"]}})
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"step": "a"}, "observe(): step must be a whole number, got str 'a'"),
+        ({"step": 1.5}, "observe(): step must be a whole number, got float 1.5"),
+        ({"step": None}, "observe(): step must be a whole number, got NoneType None"),
+        ({"loss": "a"}, "observe(): loss must be one number, got str 'a'"),
+        ({"loss": [1.0]}, "observe(): loss must be one number, got list [1.0]"),
+        ({"learning_rate": {}}, "observe(): learning_rate must be one number, got dict {}"),
+        ({"gradients": 5}, "observe(): gradients must be a mapping from name to array, got int"),
+        ({"gradients": [np.ones(3)]}, "observe(): gradients must be a mapping from name to array, got list"),
+        ({"parameters": "w"}, "observe(): parameters must be a mapping from name to array, got str"),
+        ({"parameters": {3: [1.0]}}, "observe(): the names of parameters must be texts, got int 3"),
+    ],
+)
+def test_what_observe_does_not_take_is_refused_with_what_it_does(given, message):
+    scope = gradscope.watch()
+    with pytest.raises(UsageError) as caught:
+        scope.observe(**({"step": 0} | given))
+    assert str(caught.value) == message
+    assert not any(h.steps for h in scope.histories)
+
+
+def test_arrays_must_be_regular():
+    with pytest.raises(UsageError, match=r"observe\(\): 'w' must be an array, got list: "):
+        gradscope.watch().observe(step=0, gradients={"w": [[1.0], [1.0, 2.0]]})
+
+
+def test_a_step_may_be_any_whole_number():
+    scope = gradscope.watch()
+    scope.observe(step=np.int64(3), loss=np.float32(1.0))
+    assert losses(scope) == [1.0]
+
+
 def test_a_refused_call_leaves_no_step_behind():
     scope = gradscope.watch()
     with pytest.raises(UsageError):
@@ -176,6 +210,15 @@ def test_anything_that_float_takes_can_be_logged():
     scope.observe(step=0, gradients={"w": [1.0]})
     scope.log(loss=np.float32(0.5))
     assert losses(scope) == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("loss", "shown"), [("x", "str 'x'"), (None, "NoneType None"), ([1.0], "list [1.0]"), ({}, "dict {}")]
+)
+def test_a_loss_that_is_no_number_is_refused(loss, shown):
+    with pytest.raises(UsageError) as caught:
+        gradscope.watch().log(loss=loss)
+    assert str(caught.value) == f"log(): loss must be one number, got {shown}"
 
 
 def test_a_logged_loss_that_is_not_finite_is_found():
@@ -220,6 +263,13 @@ def test_an_unknown_rule_is_refused_by_watch_and_not_at_the_end_of_the_training(
 def test_a_thing_of_no_framework_is_refused():
     with pytest.raises(UsageError, match=r"no adapter recognizes 'int'.*; frameworks known here: "):
         gradscope.watch(3)
+
+
+def test_an_optimizer_without_a_model_is_refused():
+    with pytest.raises(
+        UsageError, match=r"watch\(\): an optimizer without its model; expected watch\(model, optimizer\)"
+    ):
+        gradscope.watch(None, object())
 
 
 def test_a_scope_with_a_limit_has_enough_at_its_last_step():
