@@ -15,7 +15,7 @@ from gradscope.imports import when_imported
 from gradscope.plugins import plugins
 from gradscope.report import Report
 from gradscope.scope import Enough, Scope, adapter_for, installed
-from gradscope.script import open_script, silenced
+from gradscope.script import failing_as_script, open_script, silenced
 from gradscope.settings import Settings
 from gradscope.workload import Cold, Workload
 
@@ -40,36 +40,51 @@ def parse_target(target: str) -> tuple[Path, str | None]:
 
 
 def check_script(
-    file: Path, arguments: Sequence[str], settings: Settings, *, quiet: bool = False, on_progress: Progress = None
+    file: Path,
+    arguments: Sequence[str],
+    settings: Settings,
+    *,
+    quiet: bool = False,
+    aside: bool = False,
+    on_progress: Progress = None,
 ) -> Outcome:
     """Runs a script, or trains the workload that it defines, under observation.
 
-    Raises TargetError for a file that is none; a script that raises gives an Outcome with its traceback,
-    one that is interrupted an Outcome that says so.
+    quiet, aside: what it prints is silenced, or goes to stderr. Raises TargetError for a file that is none; a script
+    that raises gives an Outcome with its traceback, one that is interrupted or leaves with an exit code other than 0
+    an Outcome that says so.
     """
     script = open_script(file, arguments)
     scope = Scope(settings, steps=settings.steps)
     scope.on_progress = on_progress
-    failure: str | None = None
-    code = 0
-    with silenced(quiet):
+    how = message = trace = ""
+    with silenced(quiet, aside=aside):
         try:
-            if script.defines_workload:
-                with everything_observed(scope):
-                    train_workload(scope, workload_of(script.load(), file))
-            else:
-                with everything_observed(scope):
-                    code = script.run(Enough)
+            with everything_observed(scope):
+                if script.defines_workload:
+                    train_workload(scope, workload_of(script.load(), file), script.path)
+                else:
+                    ending = script.run(Enough)
+                    if ending.code:
+                        how, message = f"left with exit code {ending.code}", ending.message
         except ScriptFailed as error:
-            failure = str(error)
+            how, message, trace = f"raised {type(error.__cause__).__name__}", str(error.__cause__), str(error)
         except KeyboardInterrupt:
-            failure = "interrupted"
+            how = "was interrupted"
         except Enough:
             pass
     report = scope.report()
-    if report.cannot and code and not scope.histories:
-        report = replace(report, cannot=f"the script left with exit code {code} before any optimizer step")
-    return Outcome(report, failure, scope)
+    if not how or scope.had_enough:
+        return Outcome(report, None, scope)
+    why = f"the script {how} {when(report)}" + (f": {message.splitlines()[0]}" if message else "")
+    failure = trace or why
+    return Outcome(replace(report, cannot=why, failure=failure), failure, scope)
+
+
+def when(report: Report) -> str:
+    """How many optimizer steps had been seen by then."""
+    steps = report.watched["steps"]
+    return f"after {steps} optimizer step{'s' if steps != 1 else ''}" if steps else "before any optimizer step"
 
 
 @contextlib.contextmanager
@@ -92,21 +107,23 @@ def open_session(sessions: contextlib.ExitStack, adapter: Adapter, scope: Scope)
 
 
 def workload_of(names: dict[str, Any], file: Path) -> Workload:
-    """What the file's workload() returns. Raises TargetError when that is no Workload."""
-    made = names["workload"]()
+    """What the file's workload() returns. Raises TargetError when that is no Workload, ScriptFailed when it raises."""
+    with failing_as_script(file):
+        made = names["workload"]()
     if not isinstance(made, Workload):
         raise TargetError(f"{file}: workload() must return a gradscope.Workload, got {type(made).__name__}")
     return made
 
 
-def train_workload(scope: Scope, workload: Workload) -> None:
-    """Trains a workload with the adapter of its framework."""
+def train_workload(scope: Scope, workload: Workload, file: Path) -> None:
+    """Trains a workload with the adapter of its framework. Raises ScriptFailed for what its parts raise."""
     model = workload.model
     adapters = [a for a in plugins().adapters() if a.recognizes(model)]
-    if not adapters and callable(model):
-        model = model()
-        workload = replace(workload, model=model)
-    installed(adapter_for(model)).train(scope, workload)
+    with failing_as_script(file):
+        if not adapters and callable(model):
+            model = model()
+            workload = replace(workload, model=model)
+        installed(adapter_for(model)).train(scope, workload)
 
 
 def built(build: Callable[[], Any], where: str) -> Any:
@@ -117,17 +134,27 @@ def built(build: Callable[[], Any], where: str) -> Any:
         raise TargetError(f"{where}: could not be built without arguments: {type(error).__name__}: {error}") from error
 
 
-def check_cold(file: Path, name: str, shape: tuple[int, ...], classes: int | None, settings: Settings) -> Outcome:
+def check_cold(
+    file: Path,
+    name: str,
+    shape: tuple[int, ...],
+    classes: int | None,
+    settings: Settings,
+    *,
+    quiet: bool = False,
+    aside: bool = False,
+) -> Outcome:
     """Builds a model class of a file and judges it at initialization. Raises TargetError or CannotJudge."""
     script = open_script(file)
-    names = script.load()
-    found = names.get(name)
-    if found is None:
-        known = ", ".join(k for k, v in names.items() if isinstance(v, type)) or "none"
-        raise TargetError(f"{file}: defines no {name!r}; classes there: {known}")
     scope = Scope(settings)
-    adapter = installed(adapter_for(found if isinstance(found, type) else built(found, f"{file}::{name}")))
-    adapter.cold(scope, Cold(lambda: built(found, f"{file}::{name}"), shape, classes))
+    with silenced(quiet, aside=aside):
+        names = script.load()
+        found = names.get(name)
+        if found is None:
+            known = ", ".join(k for k, v in names.items() if isinstance(v, type)) or "none"
+            raise TargetError(f"{file}: defines no {name!r}; classes there: {known}")
+        adapter = installed(adapter_for(found if isinstance(found, type) else built(found, f"{file}::{name}")))
+        adapter.cold(scope, Cold(lambda: built(found, f"{file}::{name}"), shape, classes))
     if not scope.histories:
         raise CannotJudge(f"{file}::{name}: nothing was observed")
     return Outcome(scope.report(), None, scope)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from gradscope.verdict import Severity, Verdict, finite_or_text
@@ -33,6 +34,8 @@ class Report:
     """What was watched, what was found, what could not be judged, and what went wrong on the way.
 
     verdicts are ordered by cause: what explains the others comes first. failures: rule or plugin -> its error.
+    cannot: why it could not be judged, or not to its end. failure: how the user's own program failed on the way.
+    print(report) shows the text form.
     """
 
     verdicts: tuple[Verdict, ...] = ()
@@ -41,6 +44,12 @@ class Report:
     failures: Mapping[str, str] = field(default_factory=dict)
     cannot: str | None = None
     framework: str | None = None
+    failure: str | None = None
+
+    def __str__(self) -> str:
+        """The text form, for people."""
+        form = import_module("gradscope.reporters.text")  # the one look upwards, and only when it is printed
+        return str(form.text.render(self))
 
     @property
     def status(self) -> str:
@@ -59,7 +68,8 @@ class Report:
             "status": self.status,
             "verdicts": [v.as_dict(self.framework) for v in self.verdicts],
             "not_judged": [{"rule": a.rule, "reason": a.reason} for a in self.not_judged],
-            "cannot_judge": self.cannot,
+            "cannot": self.cannot,
+            "failure": self.failure,
             "watched": plain(self.watched),
             "failures": dict(self.failures),
         }

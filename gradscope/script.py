@@ -6,16 +6,25 @@ import ast
 import contextlib
 import os
 import sys
+import threading
 import traceback
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from gradscope.errors import ScriptFailed, TargetError
+from gradscope.errors import GradscopeError, ScriptFailed, TargetError
 from gradscope.frames import is_users
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a program left: its exit code, and what it gave to sys.exit() when that was a text."""
+
+    code: int = 0
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,38 +37,32 @@ class Script:
     package: str | None
     defines_workload: bool
 
-    def run(self, stop: type[BaseException]) -> int:
-        """Runs to the end, to `stop`, or to sys.exit, and gives the script's own exit code.
+    def run(self, stop: type[BaseException]) -> Ending:
+        """Runs to the end, to `stop`, or to sys.exit or os._exit, and tells how the script left.
 
-        Raises ScriptFailed with the traceback cut to the user's frames. sys.argv, sys.path and `__main__` are as
-        under `python FILE` while it runs, and as before afterwards.
+        A message given to sys.exit is printed, as Python does. Raises ScriptFailed with the traceback cut to the
+        user's frames. sys.argv, sys.path and `__main__` are as under `python FILE` while it runs, and as before
+        afterwards.
         """
         with as_main(self) as module:
             try:
                 import_package(self.package)
                 exec(self.code, module.__dict__)
-            except stop:
-                return 0
-            except SystemExit as leaving:
-                return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 if caused_by(error, stop):
-                    return 0
+                    return Ending()
+                if isinstance(error, SystemExit):
+                    return ending_of(error)
                 raise ScriptFailed(users_traceback(error, self.path)) from error
-        return 0
+        return Ending()
 
     def load(self) -> dict[str, Any]:
         """The names that the file defines, executed under a name other than `__main__`. Raises ScriptFailed."""
-        with as_main(self, name=self.path.stem) as module:
-            try:
-                import_package(self.package)
-                exec(self.code, module.__dict__)
-            except SystemExit as leaving:
-                raise ScriptFailed(f"{self.path}: left by sys.exit({leaving.code!r}) while it was loaded") from leaving
-            except Exception as error:
-                raise ScriptFailed(users_traceback(error, self.path)) from error
+        with as_main(self, name=self.path.stem) as module, failing_as_script(self.path):
+            import_package(self.package)
+            exec(self.code, module.__dict__)
             return dict(module.__dict__)
 
 
@@ -106,18 +109,73 @@ def as_main(script: Script, name: str = "__main__") -> Iterator[types.ModuleType
     root = script.path.parent
     for _ in (script.package or "").split(".") if script.package else ():
         root = root.parent
-    saved = sys.argv, sys.path[:], sys.modules.get(name)
+    saved = sys.argv, sys.path[:], sys.modules.get(name), sys.stdout, sys.stderr
     sys.argv = [str(script.path), *script.arguments]
     sys.path.insert(0, str(root))
     sys.modules[name] = module
     try:
-        yield module
+        with exit_unwinding():
+            yield module
     finally:
         sys.argv, sys.path[:] = saved[0], saved[1]
+        sys.stdout, sys.stderr = still_open(saved[3], 1), still_open(saved[4], 2)
         if saved[2] is not None:
             sys.modules[name] = saved[2]
         else:
             sys.modules.pop(name, None)
+
+
+@contextlib.contextmanager
+def exit_unwinding() -> Iterator[None]:
+    """os._exit ends the script as sys.exit does, so that there is a report; in processes that it forks, the process.
+
+    From another thread the script cannot be unwound: the process ends, says so, and never with code 0.
+    """
+    leave, process, thread, active = os._exit, os.getpid(), threading.current_thread(), True
+
+    def unwind(status: int) -> NoReturn:
+        if not active or os.getpid() != process:
+            leave(status)
+        if threading.current_thread() is thread:
+            raise SystemExit(status)
+        flush(sys.stdout)
+        os.write(2, f"gradscope: the script left by os._exit({status}) in a thread: no report is left\n".encode())
+        leave(2)
+
+    os._exit = unwind
+    try:
+        yield
+    finally:
+        os._exit, active = leave, False
+
+
+def still_open(stream: Any, descriptor: int) -> Any:
+    """The stream, or a new one on the same descriptor when the script has closed it."""
+    if not getattr(stream, "closed", False):
+        return stream
+    return os.fdopen(descriptor, "w", encoding=getattr(stream, "encoding", None), closefd=False)
+
+
+def ending_of(leaving: SystemExit) -> Ending:
+    """What Python makes of sys.exit(CODE): None is 0, a text is printed and is 1."""
+    if leaving.code is None or isinstance(leaving.code, int):
+        return Ending(int(leaving.code or 0))
+    with contextlib.suppress(OSError, ValueError):  # a stream that the script has closed
+        print(leaving.code, file=sys.stderr)  # noqa: T201 - as Python does
+    return Ending(1, str(leaving.code))
+
+
+@contextlib.contextmanager
+def failing_as_script(path: Path) -> Iterator[None]:
+    """Raises ScriptFailed for whatever the user's code raises in here; what gradscope says of it passes."""
+    try:
+        yield
+    except GradscopeError:
+        raise
+    except SystemExit as leaving:
+        raise ScriptFailed(f"{path}: left by sys.exit({leaving.code!r})") from leaving
+    except Exception as error:
+        raise ScriptFailed(users_traceback(error, path)) from error
 
 
 def import_package(package: str | None) -> None:
@@ -143,14 +201,19 @@ def users_traceback(error: BaseException, script: Path) -> str:
     users = [f for f in frames if f.filename == str(script) or is_users(f.filename)]
     lines = traceback.format_list(users or frames[-1:])
     ending = "".join(traceback.format_exception_only(error)).rstrip()
-    return "".join(["Traceback (your frames only):\n", *lines, ending])
+    kept = "your frames only" if users else "none of your frames; the innermost one"
+    return "".join([f"Traceback ({kept}):\n", *lines, ending])
 
 
 @contextlib.contextmanager
-def silenced(quiet: bool) -> Iterator[None]:
-    """Swallows what the script prints, when asked to: also what its processes and libraries in C print."""
+def silenced(quiet: bool, *, aside: bool = False) -> Iterator[None]:
+    """Swallows what the script prints, or puts it aside to stderr: also what its processes and C libraries print."""
     if not quiet:
-        yield
+        with contextlib.ExitStack() as stack:
+            if aside:
+                stack.enter_context(descriptor_to(1, 2, sys.stdout))
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            yield
         return
     with (
         Path(os.devnull).open("w") as sink,
@@ -172,7 +235,8 @@ def descriptor_to(descriptor: int, sink: int, stream: Any) -> Iterator[None]:
         yield
         return
     try:
-        os.dup2(sink, descriptor)
+        with contextlib.suppress(OSError):
+            os.dup2(sink, descriptor)
         yield
     finally:
         flush(stream)

@@ -5,6 +5,7 @@ import math
 
 import pytest
 from gradscope.report import Abstention, Report
+from gradscope.reporters.text import text
 from gradscope.verdict import Evidence, Remedy, Role, Severity, Verdict, severity_of
 
 
@@ -77,4 +78,15 @@ def test_abstentions_and_failures_are_told():
     report = Report(not_judged=(Abstention("stalled-loss", "too short"),), failures={"a": "b"}, cannot="no steps")
     data = report.as_dict()
     assert data["not_judged"] == [{"rule": "stalled-loss", "reason": "too short"}]
-    assert (data["failures"], data["cannot_judge"], data["status"]) == ({"a": "b"}, "no steps", "not-judged")
+    assert (data["failures"], data["cannot"], data["status"]) == ({"a": "b"}, "no steps", "not-judged")
+
+
+def test_the_failure_of_the_program_is_told():
+    report = Report(cannot="the script raised", failure="ValueError: out of disk")
+    assert (report.as_dict()["failure"], report.status) == ("ValueError: out of disk", "not-judged")
+
+
+def test_a_printed_report_is_its_text_form():
+    report = Report((verdict(),))
+    assert str(report) == text.render(report)
+    assert str(report).startswith("ERROR GS101 vanishing-gradient: It vanishes\n")

@@ -1,10 +1,15 @@
 """A user's program, run as `python FILE` would run it."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from gradscope.errors import ScriptFailed, TargetError
-from gradscope.script import caused_by, open_script, silenced
+from gradscope.script import Ending, caused_by, open_script, silenced
+
+STOPPING = "from tests.test_script import Stop\n"
 
 
 class Stop(BaseException):
@@ -24,9 +29,17 @@ def program(tmp_path):
     return write
 
 
+def alone(path: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a program in a process of its own, which prints how it ended."""
+    code = "import pathlib\nfrom gradscope.script import open_script\nfrom tests.test_script import Stop\n"
+    code += f"print(open_script(pathlib.Path({str(path)!r})).run(Stop))"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
 def test_a_program_runs_as_main_with_its_own_arguments(program, capsys):
     script = program("import sys\nprint(__name__, sys.argv[1:], sys.modules['__main__'].__file__)", "--lr", "3")
-    assert script.run(Stop) == 0
+    assert script.run(Stop) == Ending()
     assert capsys.readouterr().out == f"__main__ ['--lr', '3'] {script.path}\n"
 
 
@@ -58,14 +71,64 @@ def test_the_process_is_put_back_afterwards(program, ending):
 
 
 @pytest.mark.parametrize(
-    ("leaving", "code"),
-    [("sys.exit()", 0), ("sys.exit(0)", 0), ("sys.exit(3)", 3), ("sys.exit('no data')", 1), ("pass", 0)],
+    ("leaving", "ending"),
+    [
+        ("sys.exit()", Ending()),
+        ("sys.exit(0)", Ending()),
+        ("sys.exit(3)", Ending(3)),
+        ("sys.exit('no data')", Ending(1, "no data")),
+        ("pass", Ending()),
+        ("os._exit(0)", Ending()),
+        ("os._exit(4)", Ending(4)),
+    ],
 )
-def test_the_exit_code_of_the_program_is_told(program, leaving, code):
-    assert program(f"import sys\n{leaving}").run(Stop) == code
+def test_how_the_program_left_is_told(program, leaving, ending):
+    assert program(f"import os, sys\n{leaving}").run(Stop) == ending
 
 
-STOPPING = "from tests.test_script import Stop\n"
+def test_a_message_given_to_exit_is_printed_as_python_does(program, capsys):
+    program("raise SystemExit('no data')").run(Stop)
+    assert capsys.readouterr().err == "no data\n"
+
+
+@pytest.mark.parametrize("ending", ["", "os._exit(3)", "raise SystemExit(3)"])
+def test_os_exit_is_put_back_afterwards(program, ending):
+    before = os._exit
+    program(f"import os\n{ending}").run(Stop)
+    assert os._exit is before
+
+
+def test_os_exit_ends_a_process_that_the_program_forks(tmp_path):
+    forking = """
+import os
+child = os.fork()
+if child == 0:
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+    (tmp_path / "forking.py").write_text(forking)
+    done = alone(tmp_path / "forking.py")
+    assert done.stdout == "7\nEnding(code=0, message='')\n"
+
+
+def test_os_exit_of_another_thread_is_told_and_never_0(tmp_path):
+    (tmp_path / "threaded.py").write_text(
+        "import os, threading\nthreading.Thread(target=os._exit, args=[0]).start()\nwhile True: pass\n"
+    )
+    done = alone(tmp_path / "threaded.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gradscope: the script left by os._exit(0) in a thread: no report is left\n"
+
+
+@pytest.mark.parametrize("guard", ["finally", "except BaseException"])
+def test_leaving_because_it_was_stopped_is_no_failure(program, guard):
+    assert program(f"{STOPPING}import sys\ntry:\n    raise Stop\n{guard}:\n    sys.exit(1)").run(Stop) == Ending()
+
+
+@pytest.mark.parametrize("deed", ["sys.stdout.close()", "sys.stdout = None", "sys.stdout = open(os.devnull, 'w')"])
+def test_stdout_can_be_used_after_the_program(deed, tmp_path):
+    (tmp_path / "closing.py").write_text(f"import os, sys\n{deed}\n")
+    assert alone(tmp_path / "closing.py").stdout == "Ending(code=0, message='')\n"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +142,7 @@ STOPPING = "from tests.test_script import Stop\n"
     ],
 )
 def test_a_program_that_is_stopped_has_not_failed(program, capsys, text):
-    assert program(STOPPING + text).run(Stop) == 0
+    assert program(STOPPING + text).run(Stop) == Ending()
     assert capsys.readouterr().out == ""
 
 
@@ -203,3 +266,13 @@ def test_a_program_is_silenced_when_asked(program, capsys, quiet, seen):
     with silenced(quiet):
         script.run(Stop)
     assert tuple(capsys.readouterr()) == seen
+
+
+def test_what_a_program_prints_can_be_put_aside(program, capfd):
+    script = program(
+        "import os, sys\nprint('printed')\nsys.stdout.flush()\nos.write(1, b'written\\n')\nos.system('echo child')"
+    )
+    with silenced(False, aside=True):
+        script.run(Stop)
+    print("report")
+    assert tuple(capfd.readouterr()) == ("report\n", "printed\nwritten\nchild\n")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from gradscope.gate import COULD_NOT, exit_code
 from gradscope.plugins import plugins
 from gradscope.settings import FAIL_ON, Settings, find_pyproject, load_settings, parse_override
 
-from gradscope_cli.doors import clear_errors
+from gradscope_cli.doors import clear_errors, to_stderr, to_stdout
 
 
 @click.command(name="check", context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,26 +42,30 @@ def command(target: str, arguments: tuple[str, ...], quiet: bool, output: Path |
       train.py          a script: run unchanged, as `python train.py ARGUMENTS` (put them after --)
       train.py          a file that defines workload(): trained afresh
       model.py::Net     a model class: judged at initialization, needs --input-shape
+
+    \b
+    Exit codes
+      0  healthy, or nothing found that is as grave as --fail-on (warnings alone pass by default)
+      1  unhealthy: a verdict at or above --fail-on
+      2  nothing could be judged, the program failed, or the input is wrong
     """
     settings = settings_from(target, options)
     loaded = plugins()
     check_settings(settings, loaded)
     reporter = loaded.reporter(settings.format)
     check_output(output)
+    prints = {"quiet": quiet, "aside": output is None and settings.format != "text"}
     file, name = parse_target(target)
     if name is None:
         if options["input_shape"] or options["classes"]:
             raise click.UsageError("--input-shape and --classes belong to a model class: FILE.py::CLASS")
         with progress(settings.steps) as tell:
-            outcome = check_script(file, arguments, settings, quiet=quiet, on_progress=tell)
+            outcome = check_script(file, arguments, settings, on_progress=tell, **prints)
     else:
-        outcome = check_cold(file, name, shape_from(options["input_shape"]), options["classes"], settings)
-    rendered = reporter.render(outcome.report)
-    if output is None:
-        click.echo(rendered)
-    else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(rendered + "\n", "utf-8")
+        outcome = check_cold(file, name, shape_from(options["input_shape"]), options["classes"], settings, **prints)
+    deliver(reporter.render(outcome.report), output)
+    if prints["aside"]:
+        atexit.register(to_stderr)  # what the script has registered prints after the report
     if outcome.failure:
         click.echo(f"gradscope: the program failed before the end of the check\n{outcome.failure}", err=True)
         sys.exit(COULD_NOT)
@@ -72,11 +76,36 @@ def check_output(output: Path | None) -> None:
     """Raises UsageError, before anything is run, for a report that could not be written."""
     if output is None:
         return
-    folder = next(f for f in output.absolute().parents if f.exists())
+    folder = output.absolute().parent
+    if not folder.exists():
+        raise UsageError(f"--output {output}: there is no folder {folder}; create it first")
     if not folder.is_dir():
         raise UsageError(f"--output {output}: {folder} is a file, not a folder")
-    if not os.access(output if output.exists() else folder, os.W_OK):
-        raise UsageError(f"--output {output}: cannot be written there")
+    if output.exists() and not output.is_file():
+        return  # a pipe or a device: to open it here could block
+    there = output.exists() or output.is_symlink()
+    try:
+        with output.open("a"):
+            pass
+        if not there:
+            output.unlink()
+    except OSError as error:
+        raise UsageError(f"--output {output}: cannot be written there: {error.strerror or error}") from error
+
+
+def deliver(rendered: str, output: Path | None) -> None:
+    """Writes the report to its file or to stdout. Raises UsageError when it does not arrive, unless nobody reads on.
+
+    A report that its file did not take is printed instead: the run may have been long.
+    """
+    if output is not None:
+        try:
+            output.write_text(rendered + "\n", "utf-8")
+        except OSError as error:
+            to_stdout(rendered)
+            raise UsageError(f"--output {output}: could not be written: {error.strerror or error}") from error
+        return
+    to_stdout(rendered)
 
 
 def settings_from(target: str, options: dict[str, Any]) -> Settings:
@@ -87,8 +116,11 @@ def settings_from(target: str, options: dict[str, Any]) -> Settings:
         thresholds.setdefault(rule, {})[threshold] = value
     start = Path(target.partition("::")[0]).resolve().parent
     base = load_settings(find_pyproject(start if start.is_dir() else Path.cwd()))
+    selected = listed(options["select"])
+    if options["select"] and not selected:
+        raise UsageError("--select names no rule; expected codes or names by commas, such as --select GS2,dead-units")
     return base.merged(
-        select=listed(options["select"]),
+        select=selected,
         ignore=listed(options["ignore"]),
         fail_on=options["fail_on"],
         steps=options["steps"],

@@ -13,7 +13,7 @@ from tests.cli.conftest import Write
 from tests.cli.programs import HEALTHY, NO_STEP, STALE, gradscope
 
 NOISY = "import sys\nprint('noise on stdout')\nprint('noise on stderr', file=sys.stderr)\n"
-REPORT = {"status", "verdicts", "not_judged", "cannot_judge", "watched", "failures"}
+REPORT = {"status", "verdicts", "not_judged", "cannot", "failure", "watched", "failures"}
 VERDICT = {
     "code",
     "name",
@@ -46,6 +46,15 @@ def run(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
     command = [sys.executable, "-c", "from gradscope_cli.main import main; main()", *map(str, arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+
+
+def piped(rest: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command in a shell, with redirections; stderr ends with its exit code."""
+    shell = f"{sys.executable} -m gradscope_cli {rest.partition('|')[0].partition('>')[0]}"
+    redirected = f"> {rest.partition('>')[2]}" if ">" in rest else ""
+    pipe = f"| {rest.partition('|')[2]}" if "|" in rest else ""
+    script = f"({shell} {redirected}; echo $? >&2) {pipe}"
+    return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_what_the_script_prints_is_let_through(write: Write) -> None:
@@ -97,7 +106,7 @@ def test_json_carries_no_bare_nan(write: Write) -> None:
 
 
 def test_the_report_goes_to_a_file(write: Write, tmp_path: Path) -> None:
-    target = tmp_path / "new folder" / "report.json"
+    target = tmp_path / "report.json"
     result = gradscope("check", write(STALE), "--format", "json", "-o", target)
     assert (result.exit_code, result.stdout) == (1, "")
     assert json.loads(target.read_text("utf-8"))["status"] == "unhealthy"
@@ -124,6 +133,65 @@ def test_an_output_that_cannot_be_written_is_a_clear_message(write: Write, tmp_p
     assert "occupied" in result.stderr
 
 
+def test_a_missing_folder_of_the_output_is_refused_before_anything_runs(write: Write, tmp_path: Path) -> None:
+    folder = tmp_path / "nowhere"
+    result = gradscope("check", write(NOISY + HEALTHY), "-o", folder / "report.txt")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"gradscope: --output {folder / 'report.txt'}: there is no folder {folder}; create it first\n"
+    )
+    assert not folder.exists()
+
+
+def test_an_output_that_cannot_be_created_is_refused_before_anything_runs(write: Write) -> None:
+    result = gradscope("check", write(NOISY + HEALTHY), "-o", "/proc/report.json")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("gradscope: --output /proc/report.json: cannot be written there: ")
+
+
+def test_trying_the_output_leaves_no_file_and_no_change(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "old.txt").write_text("old")
+    failing = tmp_path / "missing.py"
+    assert gradscope("check", failing, "-o", tmp_path / "new.txt").exit_code == 2
+    assert gradscope("check", failing, "-o", tmp_path / "old.txt").exit_code == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old.txt"]
+    assert (tmp_path / "old.txt").read_text() == "old"
+
+
+def test_a_report_that_its_file_does_not_take_is_printed(write: Write) -> None:
+    result = gradscope("check", write(STALE), "-o", "/dev/full")
+    assert result.exit_code == 2
+    assert result.stderr == "gradscope: --output /dev/full: could not be written: No space left on device\n"
+    assert result.stdout.startswith("ERROR GS012")
+
+
+def test_a_report_that_stdout_does_not_take_is_a_clear_message(write: Write, tmp_path: Path) -> None:
+    done = piped(f"check {write(STALE).name} > /dev/full", tmp_path)
+    assert done.stderr == "gradscope: the report could not be written to stdout: No space left on device\n2\n"
+
+
+@pytest.mark.parametrize("command", ["check train.py", "check train.py --format json", "rule", "plugins"])
+def test_a_reader_who_leaves_is_no_error(write: Write, tmp_path: Path, command: str) -> None:
+    write(STALE)
+    code = piped(f"{command} | head -0", tmp_path).stderr
+    assert code in {"0\n", "1\n", "2\n"}
+    if command.startswith("check"):
+        assert code == "1\n"
+
+
+@pytest.mark.parametrize("deed", ["sys.stdout.close()", "sys.stdout = sys.stderr = None", "sys.stdout = io.StringIO()"])
+def test_a_script_may_do_with_stdout_what_it_wants(write: Write, tmp_path: Path, deed: str) -> None:
+    done = run("check", write(STALE + f"import io, sys\n{deed}\n").name, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("ERROR GS012")
+
+
+def test_a_script_that_closes_stdout_still_gives_json(write: Write, tmp_path: Path) -> None:
+    done = run("check", write(STALE + "import sys\nsys.stdout.close()\n").name, "--format", "json", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert json.loads(done.stdout)["status"] == "unhealthy"
+
+
 def test_an_unknown_format_is_refused_before_anything_runs(write: Write) -> None:
     result = gradscope("check", write(NOISY + HEALTHY), "--format", "xml")
     assert (result.exit_code, result.stdout) == (2, "")
@@ -144,6 +212,63 @@ def test_quiet_json_stays_clean_when_the_script_writes_past_python(write: Write,
     result = run("check", write(noise + HEALTHY).name, "--quiet", "--format", "json", folder=tmp_path)
     assert "noise" not in result.stdout
     assert json.loads(result.stdout)["status"] == "healthy"
+
+
+NOISE = """\
+import atexit, os, subprocess, sys
+print('noise of print')
+os.write(1, b'noise of os.write\\n')
+subprocess.run(['echo', 'noise of a child'])
+atexit.register(print, 'noise of atexit')
+"""
+
+
+@pytest.mark.parametrize("options", [["--format", "json"], []])
+def test_stdout_holds_the_json_alone_and_stderr_what_the_script_prints(
+    write: Write, tmp_path: Path, options: list[str]
+) -> None:
+    if not options:
+        (tmp_path / "pyproject.toml").write_text('[tool.gradscope]\nformat = "json"\n')
+    done = run("check", write(NOISE + HEALTHY).name, *options, folder=tmp_path)
+    assert json.loads(done.stdout)["status"] == "healthy"
+    noises = ["print", "os.write", "a child", "atexit"]
+    assert sorted(done.stderr.splitlines()) == sorted(f"noise of {n}" for n in noises)
+
+
+def test_the_json_of_a_model_class_is_not_mixed_with_what_its_file_prints(write: Write, tmp_path: Path) -> None:
+    model = "import torch\nprint('noise')\nclass Net(torch.nn.Linear):\n"
+    model += "    def __init__(self):\n        super().__init__(8, 3)\n        print('built')\n"
+    target = f"{write(model, 'model.py').name}::Net"
+    done = run("check", target, "--input-shape", "8", "--format", "json", folder=tmp_path)
+    assert json.loads(done.stdout)["watched"]["steps"] == 1
+    assert done.stderr.startswith("noise\nbuilt\n")
+
+
+def test_with_an_output_file_the_script_prints_where_it_always_does(write: Write, tmp_path: Path) -> None:
+    result = gradscope("check", write(NOISY + HEALTHY), "--format", "json", "-o", tmp_path / "report.json")
+    assert (result.stdout, result.stderr) == ("noise on stdout\n", "noise on stderr\n")
+
+
+def test_the_json_of_a_failed_script_tells_its_failure(write: Write) -> None:
+    result = gradscope("check", write(HEALTHY + "raise ValueError('out of disk')\n"), "--format", "json")
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["status"]) == (2, "not-judged")
+    assert report["cannot"] == "the script raised ValueError after 20 optimizer steps: out of disk"
+    assert report["failure"].splitlines()[-1] == "ValueError: out of disk"
+
+
+def test_the_json_of_a_failed_script_keeps_its_verdicts(write: Write) -> None:
+    report = json.loads(gradscope("check", write(STALE + "raise ValueError\n"), "--format", "json").stdout)
+    assert (report["status"], report["cannot"]) == (
+        "unhealthy",
+        "the script raised ValueError after 60 optimizer steps",
+    )
+    assert "stale-gradient" in {v["name"] for v in report["verdicts"]}
+
+
+def test_the_json_of_a_sound_run_tells_no_failure(write: Write) -> None:
+    report = json.loads(gradscope("check", write(HEALTHY), "--format", "json").stdout)
+    assert (report["failure"], report["cannot"]) == (None, None)
 
 
 def test_an_interrupted_process_leaves_without_a_traceback_of_gradscope(write: Write, tmp_path: Path) -> None:

@@ -38,7 +38,15 @@ def test_rules_are_chosen_by_prefix_and_by_name(write: Write, options: list[str]
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--select", "GS999"], "gradscope: select: no rule has the code or name 'GS999'; did you mean GS"),
+        (
+            ["--select", "GS999"],
+            "gradscope: select: no rule has the code or name 'GS999'; `gradscope rule` lists them all",
+        ),
+        (["--select="], "gradscope: --select names no rule; expected codes or names by commas, such as --select GS2"),
+        (["--select", " , "], "gradscope: --select names no rule"),
+        (["--set", "GS201.limit=nan"], "gradscope: oversized-update.limit: expected a finite number, got nan"),
+        (["--set", "GS201.limit=-inf"], "gradscope: oversized-update.limit: expected a finite number, got -inf"),
+        (["--set", "GS201.limit=-1"], "gradscope: oversized-update.limit: expected a number from 0, got -1.0"),
         (
             ["--ignore", "stale-gradints"],
             "gradscope: ignore: no rule has the code or name 'stale-gradints'; did you mean stale-",
@@ -86,6 +94,8 @@ for _ in range(20):
     file = write(sick)
     codes = [gradscope("check", file, "--select", "GS010", "--fail-on", f).exit_code for f in ("error", "warning")]
     assert codes == [0, 1]
+    told = gradscope("check", file, "--select", "GS010").stdout.splitlines()[-1]
+    assert told.endswith("1 verdict); warnings only, which fail a check with --fail-on warning")
 
 
 def test_a_threshold_is_set_by_an_option(write: Write) -> None:
@@ -108,6 +118,8 @@ def configured(tmp_path: Path, text: str) -> None:
         ('[tool.gradscope]\nselct = ["GS0"]\n', "unknown key 'selct'; known keys: select, ignore, fail-on, steps"),
         ('[tool.gradscope]\nselect = "GS0"\n', "select must be a list of rule codes or names, got 'GS0'"),
         ('[tool.gradscope]\nignore = ["GS9"]\n', "no rule has the code or name 'GS9'"),
+        ("[tool.gradscope]\nselect = []\n", "select must name at least one rule, got []; leave it out for all"),
+        ("[tool.gradscope.rules.GS201]\nlimit = nan\n", "oversized-update.limit: expected a finite number, got nan"),
         ("[tool.gradscope]\nsteps = 0\n", "steps must be a whole number from 1, got 0"),
         ("[tool.gradscope]\nsteps = true\n", "steps must be a whole number from 1, got True"),
         ('[tool.gradscope]\nfail-on = "always"\n', "fail-on must be one of error, warning, info, never, got 'always'"),
@@ -195,6 +207,7 @@ def test_a_model_class_is_judged_at_initialization(write: Write) -> None:
     result = gradscope("check", f"{write(MODEL, 'model.py')}::Net", "--input-shape", "8", "--classes", "3")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.startswith("layer     forward gain  gradient, of the largest\nlayers.0")
+    assert "not judged" not in result.stdout
 
 
 def test_the_json_of_a_cold_check_lists_the_layers(write: Write) -> None:

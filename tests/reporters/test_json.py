@@ -29,7 +29,8 @@ def test_a_healthy_run_has_all_fields():
         "status": "healthy",
         "verdicts": [],
         "not_judged": [],
-        "cannot_judge": None,
+        "cannot": None,
+        "failure": None,
         "watched": data["watched"],
         "failures": {},
     }
@@ -68,7 +69,7 @@ def test_what_was_not_judged_has_rule_and_reason():
 
 def test_what_could_not_be_judged_says_why():
     data = rendered(healthy_run(2))
-    assert (data["status"], data["cannot_judge"]) == (
+    assert (data["status"], data["cannot"]) == (
         "not-judged",
         "only 2 optimizer steps seen; at least 5 are needed",
     )
