@@ -164,6 +164,7 @@ def main() -> None:
     for name, cases in corpora(arguments.folders).items():
         if arguments.only not in {None, name}:
             continue
+        print(f"corpus {name}: checking {len(cases)} programs ...", flush=True)
         print(table(name, judge_all(cases, arguments.workers)), flush=True)
 
 
