@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gradscope.report import HEALTHY, Report
 from gradscope.reporter import reporter
-from gradscope.verdict import Evidence, Verdict
+from gradscope.verdict import Evidence, Severity, Verdict
 
 MOST_EVIDENCE = 4
 
@@ -26,7 +26,7 @@ def text(report: Report) -> str:
 def verdict_lines(verdict: Verdict, framework: str | None) -> list[str]:
     """One verdict: headline, place, evidence, remedies."""
     lines = [f"{verdict.severity.upper()} {verdict.code} {verdict.name}: {verdict.summary}"]
-    place = " at ".join(x for x in (verdict.module, near(verdict.source)) if x)
+    place = " at ".join(x for x in (layer(verdict.module), near(verdict.source)) if x)
     since = "" if verdict.step is None else f"since step {verdict.step}"
     of = f"of {verdict.objective}" if verdict.objective else ""
     where = ", ".join(x for x in (place, since, of) if x)
@@ -46,6 +46,11 @@ def verdict_lines(verdict: Verdict, framework: str | None) -> list[str]:
     return lines
 
 
+def layer(module: str | None) -> str | None:
+    """The name of a module; one that is a bare number is called a layer."""
+    return f"layer {module}" if module is not None and module.isdigit() else module
+
+
 def near(source: str | None) -> str | None:
     """A place "file:line", as seen from the working directory when it is below that."""
     if source is None or not source.startswith(here := f"{Path.cwd()}{os.sep}"):
@@ -55,7 +60,7 @@ def near(source: str | None) -> str | None:
 
 def evidence_line(e: Evidence, module: str | None) -> str:
     """One measured value against its threshold."""
-    subject = e.parameter or (e.module if e.module != module else None)
+    subject = e.parameter or (layer(e.module) if e.module != module else None)
     step = "" if e.step is None else f" at step {e.step}"
     detail = f" ({e.detail})" if e.detail else ""
     head = f"{subject}: " if subject else ""
@@ -86,7 +91,7 @@ def layer_lines(report: Report) -> list[str]:
 def closing(report: Report) -> list[str]:
     """What was watched, what was not judged, what failed, and the status."""
     lines: list[str] = []
-    if report.not_judged:
+    if report.not_judged and not report.watched.get("layers"):  # a cold check has no steps: most rules cannot apply
         reasons: dict[str, list[str]] = {}
         for a in report.not_judged:
             reasons.setdefault(a.reason, []).append(a.rule)
@@ -123,4 +128,5 @@ def watched_line(report: Report) -> str:
         )
     count = len(report.verdicts)
     found = "" if not count else f", {counted(count, 'verdict')}"
-    return f"{report.status} ({seen}{found})"
+    mild = "; warnings only, which fail a check with --fail-on warning" if report.worst() is Severity.WARNING else ""
+    return f"{report.status} ({seen}{found}){mild}"

@@ -55,6 +55,7 @@ def test_a_verdict_shows_what_where_why_and_what_to_do():
         ({"module": None}, "  where     m.py:4, since step 3"),
         ({"source": None}, "  where     net.first, since step 3"),
         ({"step": None}, "  where     net.first at m.py:4"),
+        ({"module": "2"}, "  where     layer 2 at m.py:4, since step 3"),
         ({"step": 0}, "  where     net.first at m.py:4, since step 0"),
         ({"objective": "critic"}, "  where     net.first at m.py:4, since step 3, of critic"),
     ],
@@ -101,6 +102,7 @@ def test_no_more_than_four_pieces_of_evidence_are_shown():
         (Evidence("q", math.nan, "is not", 0.0, 7), "q nan is not 0 at step 7"),
         (Evidence("q", 0.5, ">", 0.25, module="net.first"), "q 0.5 > 0.25"),
         (Evidence("q", 0.5, ">", 0.25, module="head"), "head: q 0.5 > 0.25"),
+        (Evidence("q", 0.5, ">", 0.25, module="3"), "layer 3: q 0.5 > 0.25"),
         (Evidence("q", 0.5, ">", 0.25, detail="feature 4"), "q 0.5 > 0.25 (feature 4)"),
     ],
 )
@@ -130,6 +132,11 @@ def test_numbers_have_four_significant_digits(value, shown):
             "unhealthy (90 steps, 6 parameters, 1 optimizer); only 3 steps",
         ),
         ({"verdicts": (verdict(), verdict())}, "unhealthy (90 steps, 6 parameters, 1 optimizer, 2 verdicts)"),
+        (
+            {"verdicts": (verdict(severity=Severity.WARNING),)},
+            "unhealthy (90 steps, 6 parameters, 1 optimizer, 1 verdict); "
+            "warnings only, which fail a check with --fail-on warning",
+        ),
     ],
 )
 def test_the_last_line_is_the_status_and_what_it_rests_on(given, last):
@@ -164,6 +171,12 @@ def test_the_layers_of_a_cold_check_are_a_table():
         "net.0            0.5                         1",
         "net.10        0.1235                     1e-05",
     ]
+
+
+def test_a_cold_report_leaves_out_the_rules_that_need_steps():
+    layers = [{"module": "net.0", "forward_gain": 0.5, "gradient": 1.0}]
+    shown = lines(watched=WATCHED | {"layers": layers}, not_judged=(Abstention("a", "fewer than 40 steps"),))
+    assert not [line for line in shown if "not judged" in line or "fewer" in line]
 
 
 def test_rendering_writes_nothing(capsys):
