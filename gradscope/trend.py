@@ -122,7 +122,8 @@ def sound_rows(history: History, table: Table) -> Array:
 class Fit:
     """The error of a prediction as a multiple of that of the best constant prediction.
 
-    1 is no better than the constant, 0 is perfect. opening and closing as in Trend; site: the loss call it is from.
+    1 is no better than the constant, 0 is perfect. opening and closing as in Trend; mean: that of the second half, in
+    which the few batches count that a median passes over; site: the loss call it is from.
     """
 
     opening: float
@@ -130,22 +131,31 @@ class Fit:
     error: float
     site: Subject
     baseline: float
-
-    @property
-    def no_better(self) -> bool:
-        """At the end no better than a constant, within 5 %, and not worse by more than a half."""
-        return 0.95 <= self.closing <= 1.5
+    mean: float
 
 
 SQUARED = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference"})
 """Losses of a prediction that is of the target's own kind, so that their squared difference means something."""
 
 
+def pairs_up(site: Subject) -> bool:
+    """Whether a difference written by hand is meant to meet every prediction with every target.
+
+    Both have the same rank, and each has a dimension of one where the other has more: somebody inserted it. Chamfer
+    distances, kernels (MMD) and energy distances are written so; [N, 1] against [N] is not.
+    """
+    if site.traits.get("function") != "difference":
+        return False
+    given, wanted = site.traits.get("prediction_shape", ()), site.traits.get("target_shape", ())
+    both = list(zip(given, wanted, strict=False))
+    return len(given) == len(wanted) and any(a == 1 < b for a, b in both) and any(b == 1 < a for a, b in both)
+
+
 def main_site(history: History) -> Subject | None:
-    """The loss call that was seen most often with a target; None when no loss call was understood."""
+    """The loss call that was seen most often with a target of its own; None when no loss call was understood."""
     table = history["loss"]
     counts = np.isfinite(table.column("target_elements")).sum(axis=0)
-    counts = counts * [not s.traits.get("target_carries_gradient", False) for s in table.subjects]
+    counts = counts * [not (s.traits.get("target_carries_gradient", False) or pairs_up(s)) for s in table.subjects]
     return table.subjects[int(counts.argmax())] if len(counts) and counts.max() >= FEWEST else None
 
 
@@ -169,20 +179,32 @@ def fit_of(history: History) -> Fit | None:
         if np.isfinite(means).any() and site.traits.get("function") in SQUARED:
             between = 1.4826 * float(np.nanmedian(np.abs(means - np.nanmedian(means))))
             baseline = float(np.nanmedian(deviations**2)) + between**2
-        errors = table.series("prediction_sum_error", site.name)
+        errors = table.series("prediction_squared_error", site.name)
     seen = errors[np.isfinite(errors)]
     if len(seen) < FEWEST or not baseline > 0:
         return None
     trend = trend_of(seen)
     if trend is None:
         return None
-    return Fit(trend.first / baseline, trend.last / baseline, trend.last, site, baseline)
+    mean = float(seen[len(seen) // 2 :].mean()) / baseline
+    return Fit(trend.first / baseline, trend.last / baseline, trend.last, site, baseline, mean)
+
+
+def why_no_fit(history: History) -> str:
+    """The reason why fit_of gives None."""
+    site = main_site(history)
+    if site is None:
+        return "no prediction and target were seen at a loss"
+    return f"what a constant prediction would reach is not known for {site.traits.get('function', site.name)}"
 
 
 @once
 def learns(history: History) -> bool | None:
-    """Whether the training makes progress: the loss falls, or beats a constant prediction clearly. None: unknown,
-    as it is for objectives that compete (a GAN's losses measure no progress)."""
+    """Whether the training makes progress: the loss falls, or beats a constant prediction clearly. None: unknown.
+
+    It is unknown for objectives that compete (a GAN's losses measure no progress), and where no loss call was
+    understood and the loss merely rises: a policy gradient's loss grows with the return.
+    """
     if history.facts.get("competing"):
         return None
     if first_nonfinite_step(history) is not None:
@@ -196,6 +218,8 @@ def learns(history: History) -> bool | None:
         return False
     if fit is None and changes_sign(history):
         return None
+    if main_site(history) is None and trend is not None and trend.rising and not runs_away(history):
+        return None
     if trend is None or (trend.noise > 0.5 * abs(trend.last) and trend.gain > 0.3 and trend.significance > 1.5):
         return None  # it seems to fall, but so few and so noisy losses cannot tell
     return trend.falling
@@ -206,6 +230,24 @@ def changes_sign(history: History) -> bool:
     loss = sound(history, history.run("loss"))
     seen = loss[np.isfinite(loss)]
     return len(seen) > 0 and min(float((seen < 0).mean()), float((seen > 0).mean())) > 0.1
+
+
+def runs_away(history: History, *, replaced: float = 0.1, swollen: float = 10.0) -> bool:
+    """Whether the weights themselves show that the run diverges: not finite, replaced by the steps, or swollen.
+
+    replaced: median update over parameter norm of a weight matrix in the last quarter (see oversized-update). swollen:
+    norm of all weight matrices at the end over that at the beginning.
+    """
+    if first_nonfinite_step(history) is not None:
+        return True
+    table = history["parameter"]
+    columns = matrices(table)
+    if not columns.any() or len(table) < 2:
+        return False
+    last = update_ratios(history)[-max(3, len(table) // 4) :, columns]
+    norms = np.sqrt(np.nansum(np.square(table.column("parameter_norm")[:, columns].astype("f8")), axis=1))
+    longest = float(np.nanmedian(last)) if np.isfinite(last).any() else 0.0
+    return longest > replaced or float(norms[-1]) > swollen * float(norms[0]) > 0
 
 
 def batch_size(history: History) -> float:

@@ -210,7 +210,7 @@ def call_numbers(losses: np.ndarray) -> dict[str, Values]:
         "prediction_deviation": 0.5,
         "prediction_min": -1.5,
         "prediction_max": 1.5,
-        "prediction_sum_error": losses,
+        "prediction_squared_error": losses,
         "target_mean": 0.0,
         "target_deviation": 1.0,
         "target_min": -2.0,

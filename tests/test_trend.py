@@ -119,6 +119,16 @@ def test_the_main_loss_call_is_the_one_seen_most_often():
     assert main_site(history).name == CALL
 
 
+def test_the_mean_of_the_fit_counts_what_its_median_passes_over():
+    fit = fit_of(healthy_run(loss=np.where(np.arange(100) % 10 == 9, 11.0, 1.0)))
+    assert (fit.closing, fit.mean) == (1.0, pytest.approx(2.0))
+
+
+def test_a_difference_of_every_pair_is_no_prediction_of_a_target():
+    shapes = {"function": "difference", "prediction_shape": (32, 1, 2), "target_shape": (1, 32, 2)}
+    assert main_site(healthy_run(traits={CALL: shapes})) is None
+
+
 # -- progress --------------------------------------------------------------------------------------------------------
 
 
@@ -131,6 +141,12 @@ def test_the_main_loss_call_is_the_one_seen_most_often():
         pytest.param(blind(stuck(100)), False, id="stands still, no prediction known"),
         pytest.param(blind(noise(100)), None, id="on both sides of zero"),
         pytest.param(blind(np.ones(5)), None, id="too short"),
+        pytest.param(blind(learning(100)[::-1]), None, id="merely rises, no prediction known"),
+        pytest.param(
+            healthy_run(loss=learning(100)[::-1], call=None, parameters={"update_norm": dict.fromkeys(WEIGHTS, 9.0)}),
+            False,
+            id="rises and replaces its weights",
+        ),
         pytest.param(healthy_run(competing=True), None, id="competing objectives"),
         pytest.param(healthy_run(loss=np.append(learning(99), math.nan)), False, id="loss not finite"),
         pytest.param(

@@ -157,7 +157,7 @@ def note_loss(
 def prediction_and_target(
     forward: Forward, site: str, name: str, prediction: Tensor, target: Tensor, traits: dict[str, Any]
 ) -> dict[str, Tensor]:
-    """Ranges of what is compared, whether shapes broadcast, and how much of the target is left unexplained."""
+    """Ranges of what is compared, whether shapes broadcast, and the squared error of the prediction."""
     p = prediction.detach()
     device = p.device
     values = dict(
@@ -198,8 +198,7 @@ def prediction_and_target(
         values["target_purity"] = t.double().mean().square() + (1 - t.double().mean()).square()
     elif p.numel() == t.numel() and t.numel() > 1:
         error = (p.double().flatten() - t.double().flatten()).square().mean()
-        values["unexplained"] = error / t.double().var(correction=0).clamp_min(1e-300)
-        values["prediction_sum_error"] = error
+        values["prediction_squared_error"] = error
     return values
 
 

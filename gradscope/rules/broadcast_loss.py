@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import rule
-from gradscope.trend import learns
+from gradscope.trend import learns, pairs_up
 from gradscope.verdict import Evidence, Role
 
 
@@ -31,12 +31,16 @@ def broadcast_loss(history: History, *, share: float = 0.5) -> Iterator[Evidence
 
     Why is this bad: every prediction is compared with every target; the optimum is the mean of the targets.
 
-    Thresholds: share of the calls whose result is larger than both of its arguments; it is never intended.
+    Thresholds: share of the calls whose result is larger than both of its arguments.
 
-    Not flagged: one target against several predictions (quantiles), whose result is as large as the prediction.
+    Not flagged: one target against several predictions (quantiles), whose result is as large as the prediction; a
+    difference written by hand of two arrays of the same rank, each with a dimension of one that the other lacks: that
+    takes an explicit unsqueeze on both sides, as in a chamfer distance or a kernel.
     """
     table = history["loss"]
     for i, s in enumerate(table.subjects):
+        if pairs_up(s):
+            continue
         flags = table.column("broadcast")[:, i]
         seen = flags[np.isfinite(flags)]
         if len(seen) and float(seen.mean()) >= share:

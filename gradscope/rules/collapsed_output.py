@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import Fit, fit_of, learns, sound_rows
+from gradscope.trend import Fit, fit_of, learns, main_site, sound_rows
 from gradscope.verdict import Evidence, Role
 
 
@@ -18,42 +18,44 @@ def collapsed_output(
 ) -> Iterator[Evidence]:
     """The model gives the same output for every input.
 
-    What it does: the variance of the model's output over a batch, relative to its mean square, at the end of the run
-    and at the beginning.
+    What it does: the variance of the model's output over a batch at the end of the run, relative to its mean square,
+    and beside that of the first steps in the output's own unit: outputs of a large mean and a small, but living, spread
+    (logarithms of rates) have a small relative variance too.
 
     Why is this bad: whatever the loss says, the output holds no information about the input. Losses that only attract
     (two views of an image, a student and its teacher) are minimal for a constant.
 
-    Thresholds: share, the relative variance that counts as none; fall, what is left of the opening's; fewest, the steps
-    whose output was seen. Where targets are
-    known, the prediction must also explain nothing of them.
+    Thresholds: share, the relative variance that counts as none; fall, what is left of the variance of the first steps;
+    fewest, the steps whose output was seen. Where targets are known, the prediction must also explain nothing of them.
 
     Not flagged: outputs that start constant (zero-initialized heads) and open up, batches of one, targets that hardly
-    vary.
+    vary, a loss with targets that falls although no constant is known to compare it with (a Poisson likelihood).
 
     References: Jing et al. (2022) Understanding dimensional collapse, arXiv:2110.09348.
     """
     table = history["module"]
     rows = sound_rows(history, table)
     if rows.sum() < fewest:
-        raise NotJudged(f"fewer than {fewest} steps")
+        raise NotJudged(f"the model's output was seen at fewer than {fewest} sound steps")
     fit, progress = fit_of(history), learns(history)
     if fit is not None and fit.closing < 0.9:
+        return
+    if fit is None and progress and main_site(history) is not None:
         return
     for i, s in enumerate(table.subjects):
         if not s.traits.get("root"):
             continue
-        known = table.column("batch_variation")[rows, i]
-        known = known[np.isfinite(known)]
-        if len(known) < fewest:
+        relative = table.column("batch_variation")[rows, i].astype("f8")
+        variance = relative * table.column("output_mean_square")[rows, i]
+        seen = np.isfinite(variance)
+        if seen.sum() < fewest:
             continue
-        opening, closing = (
-            float(known[: max(3, len(known) // 10)].max()),
-            float(known[-max(3, len(known) // 4) :].max()),
-        )
+        last = slice(-max(3, int(seen.sum()) // 4), None)
+        closing = float(relative[seen][last].max())
+        lost = float(variance[seen][last].max()) <= fall * float(np.median(variance[seen][:3]))
         poor = fit is not None and fit.closing >= 0.9
         spread = fit is None or _varies(history, fit)
-        if closing <= share and spread and (closing <= fall * opening or poor):
+        if closing <= share and spread and (lost or poor):
             role = Role.HARM if fit is not None or progress is not None else Role.CAUSE
             yield Evidence(
                 "variance of the output over a batch / mean square",

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import fit_of, loss_trend, sound, total_gradient
+from gradscope.trend import fit_of, loss_trend, main_site, runs_away, sound, total_gradient
 from gradscope.verdict import Evidence, Role
 
 
@@ -32,6 +32,8 @@ def diverging_loss(
     """The loss grows, or falls without bound below what it can mean.
 
     What it does: compares closing and opening of the loss, and of the error of the prediction where that is known.
+    Where no loss call was understood, a rise alone is a note: it is an error when the weights tell the same (they are
+    not finite, replaced by the steps, or swollen), for what a loss written by hand means cannot be seen.
 
     Why is this bad: the optimizer follows the wrong direction: a sign, a missing square, ascent instead of descent, or
     steps that are far too long.
@@ -41,7 +43,8 @@ def diverging_loss(
     short for a trend.
 
     Not flagged: likelihoods that pass below zero and level off, losses of objectives that compete, moving targets (as
-    in Q-learning) whose error stays near that of a constant.
+    in Q-learning) whose error stays near that of a constant; policy gradients, whose loss grows with the return, are
+    noted alone.
     """
     if history.facts.get("competing"):
         raise NotJudged("several optimizers have losses of their own: a rising loss may be as intended")
@@ -62,7 +65,16 @@ def diverging_loss(
     worse = fit is not None and fit.closing > rise * max(fit.opening, 1.0)
     if trend.rising and trend.first > 0 and trend.last > rise * trend.first and (worse or fit is None):
         onset = _onset(history, rise * trend.first)
-        yield Evidence("loss at the end / at the beginning", trend.last / trend.first, ">", rise, onset, role=Role.HARM)
+        known = main_site(history) is not None or runs_away(history)
+        yield Evidence(
+            "loss at the end / at the beginning",
+            trend.last / trend.first,
+            ">",
+            rise,
+            onset,
+            role=Role.HARM if known else Role.NOTE,
+            detail="" if known else "terms of the loss unknown",
+        )
     elif trend.last < 0 and trend.falling and abs(trend.last) > fall * max(abs(trend.first), trend.noise * 0.1):
         total = total_gradient(history)
         quarter = max(1, len(total) // 4)

@@ -44,7 +44,7 @@ def gradient_spike(
     """
     steps = int(sound_rows(history, history["gradient"]).sum())
     if steps < 4 * wide:
-        raise NotJudged(f"fewer than {4 * wide} steps")
+        raise NotJudged(f"fewer than {4 * wide} sound steps")
     rows, ratios = spikes_of(history, factor=factor, settled=settled, wide=wide)
     if not len(rows) or len(rows) > share * steps:
         return

@@ -35,8 +35,10 @@ def noisy_gradient(
     cosine = history.run("gradient_cosine")
     seen = cosine[np.isfinite(cosine)]
     trend = loss_trend(history)
-    if not np.isfinite(size) or len(seen) < 20 or trend is None:
+    if not np.isfinite(size) or len(seen) < 20:
         raise NotJudged("the batch size or the direction of gradients is unknown")
+    if trend is None:
+        raise NotJudged("the loss is unknown")
     if learns(history) is not False or size > batch:
         return
     mean = float(seen.mean())

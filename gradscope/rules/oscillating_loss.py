@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import Array, History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import Fit, batch_size, fit_of, loss_trend
+from gradscope.trend import Fit, batch_size, fit_of, loss_trend, why_no_fit
 from gradscope.verdict import Evidence, Role
 
 
@@ -35,14 +35,15 @@ def oscillating_loss(
     Why is this bad: data sorted by class or by time makes each stretch of batches undo what the last one taught.
 
     Thresholds: sorted_share, the excess on a scale from 0 (drawn at random) to 1 (one class per batch); batches of 8
-    and more drawn at random stay under 0.1. fewest, steps whose targets were seen. learnt, the error
-    beside a constant's under which a run learns whatever its loss does. Reported when the loss does not fall steadily.
+    and more drawn at random stay under 0.1. fewest, steps whose targets were seen. learnt, the mean error of the second
+    half beside a constant's under which a run learns whatever its loss does; the mean, because between two jumps a run
+    over sorted data is all but perfect. Reported when the loss does not fall steadily.
 
     Not flagged: batches of one, curricula and domains in blocks whose targets stay mixed, runs that learn.
     """
     fit = fit_of(history)
     if fit is None:
-        raise NotJudged("no prediction and target were seen at a loss")
+        raise NotJudged(why_no_fit(history))
     table = history["loss"]
     size = batch_size(history)
     if len(table) < fewest or not size >= 4:
@@ -59,10 +60,12 @@ def oscillating_loss(
         between, within = float(np.nanvar(means)), float(np.nanmean(inner**2))
         excess = between / max(between + within, 1e-300) - 1 / size if _neighbours_alike(means) else 0.0
     trend = loss_trend(history)
+    if trend is None:
+        raise NotJudged("the loss is unknown")
     if not _is_the_loss(history, fit):
         raise NotJudged("the loss is made of several terms: one term's targets do not tell how the loss must move")
-    jumps = trend is not None and (not trend.falling or trend.noise > 0.5 * abs(trend.last))
-    if excess >= sorted_share and (fit.closing >= 0.9 or (jumps and fit.closing > learnt)):
+    jumps = not trend.falling or trend.noise > 0.5 * abs(trend.last)
+    if excess >= sorted_share and (fit.closing >= 0.9 or (jumps and max(fit.closing, fit.mean) > learnt)):
         yield Evidence(
             "excess of alike targets within a batch",
             excess,
@@ -76,7 +79,7 @@ def oscillating_loss(
 
 def _is_the_loss(history: History, fit: Fit) -> bool:
     """Whether the loss moves with this loss call alone: with several terms (policy and value, say) it does not."""
-    quantity = "prediction_sum_error" if fit.site.traits.get("function") == "difference" else "value"
+    quantity = "prediction_squared_error" if fit.site.traits.get("function") == "difference" else "value"
     part = history["loss"].series(quantity, fit.site.name)
     rows = np.searchsorted(history["step"].steps, history["loss"].steps)
     if not len(rows) or rows.max() >= len(history["step"]):

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import FEWEST, Fit, fit_of, learns, matrices, sound_rows, total_gradient
+from gradscope.trend import FEWEST, Fit, fit_of, learns, matrices, sound_rows, total_gradient, why_no_fit
 from gradscope.verdict import Evidence, Role
 
 
@@ -32,7 +32,7 @@ def over_regularized(
     """
     fit = fit_of(history)
     if fit is None:
-        raise NotJudged("no prediction and target were seen at a loss")
+        raise NotJudged(why_no_fit(history))
     if fit.closing < 0.9 or learns(history):
         return
     table = history["parameter"]

@@ -31,8 +31,12 @@ def slow_convergence(
     cosine = history.run("gradient_cosine")
     seen = cosine[np.isfinite(cosine)]
     trend = loss_trend(history)
-    if trend is None or len(seen) < fewest:
+    if history.steps < fewest:
         raise NotJudged(f"fewer than {fewest} steps")
+    if trend is None:
+        raise NotJudged("the loss is unknown")
+    if len(seen) < fewest:
+        raise NotJudged(f"fewer than {fewest} directions of the gradient were seen")
     middle = float(np.median(seen))
     if (
         learns(history) is False

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import fit_of, loss_trend
+from gradscope.trend import fit_of, loss_trend, why_no_fit
 from gradscope.verdict import Evidence, Role
 
 
@@ -35,9 +35,11 @@ def stalled_loss(
     if history.facts.get("competing"):
         raise NotJudged("several optimizers have losses of their own: they measure no progress")
     fit, trend = fit_of(history), loss_trend(history)
-    if fit is None or trend is None:
-        raise NotJudged("no prediction and target were seen at a loss, so there is no constant to compare with")
-    if history.steps < fewest:
+    if fit is None:
+        raise NotJudged(why_no_fit(history))
+    if trend is None and history.steps >= fewest:
+        raise NotJudged("the loss is unknown")
+    if trend is None or history.steps < fewest:
         raise NotJudged(f"fewer than {fewest} steps")
     stuck = close <= fit.closing <= above or (fit.closing > above and not trend.falling)
     cosine = history.run("gradient_cosine")[len(history["step"]) // 2 :]

@@ -36,7 +36,7 @@ def undersized_update(history: History, *, limit: float = 5e-5, gone: float = 1e
     columns = matrices(table)
     ratios = update_ratios(history)
     if not columns.any() or len(ratios) < 5:
-        raise NotJudged("no update of a weight matrix was measured")
+        raise NotJudged("too few updates of a weight matrix were measured")
     rows = sound_rows(history, table)
     median = np.nanmedian(ratios[rows][:, columns], axis=1)
     top = float(np.nanmax(median)) if len(median) else np.nan

@@ -22,7 +22,8 @@ def zero_gradient(history: History, *, fewest: int = 5) -> Iterator[Evidence]:
     softmax over one unit, a factor of zero, or units that are all dead.
 
     Thresholds: fewest, the steps that must have been seen. An error when nothing learns, a warning beside parts that
-    do.
+    do; a note where the module never runs and the rest learns: `0.0 * sum(p.sum() for p in unused.parameters())` keeps
+    unused parameters in the graph on purpose, for DistributedDataParallel.
 
     Not flagged: zeros in some steps only (hinge losses, zero-initialized branches, unvisited rows), biases, which a
     following normalization makes irrelevant.
@@ -36,7 +37,10 @@ def zero_gradient(history: History, *, fewest: int = 5) -> Iterator[Evidence]:
     optimized = [bool(s.traits["matrix"] and s.traits["optimized"]) for s in table.subjects]
     matrix = np.array(optimized, bool)
     everything = bool(zero[matrix].all()) if matrix.any() else bool(zero.all())
-    role = Role.HARM if everything or learns(history) is False else Role.CAUSE
+    progress = learns(history)
+    called = set(history.facts.get("called", ()))
     for i in np.flatnonzero(zero & (matrix | everything)):
         s = table.subjects[i]
+        beside = Role.NOTE if progress and called and s.module not in called else Role.CAUSE
+        role = Role.HARM if everything or progress is False else beside
         yield Evidence("largest gradient norm", 0.0, "=", 0, int(table.steps[0]), s.name, s.module, role=role)

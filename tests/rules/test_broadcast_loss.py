@@ -39,3 +39,24 @@ def test_share_is_the_least_part_of_calls_that_broadcast(calls, flagged):
 
 def test_equal_shapes_show_nothing():
     assert not found(broadcast_loss, healthy_run())
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "flagged"),
+    [
+        ((32, 16, 1, 2), (32, 1, 20, 2), False),
+        ((32, 1, 2), (1, 32, 2), False),
+        ((32, 1), (32,), True),
+        ((32,), (32, 1), True),
+        ((32, 1), (32, 32), True),
+    ],
+)
+def test_a_difference_of_every_pair_that_was_asked_for_shows_nothing(prediction, target, flagged):
+    traits = {CALL: {"function": "difference", "prediction_shape": prediction, "target_shape": target}}
+    history = healthy_run(call={"broadcast": 1, "loss_elements": 1024}, traits=traits)
+    assert bool(found(broadcast_loss, history)) is flagged
+
+
+def test_a_loss_function_that_is_given_every_pair_is_told():
+    traits = {CALL: {"prediction_shape": (32, 1), "target_shape": (1, 32)}}
+    assert found(broadcast_loss, healthy_run(call={"broadcast": 1, "loss_elements": 1024}, traits=traits))

@@ -6,7 +6,7 @@ from gradscope.history import History
 from gradscope.rule import NotJudged
 from gradscope.rules.collapsed_output import collapsed_output
 
-from tests.specimens import found, healthy_run, signs, stuck
+from tests.specimens import CALL, found, healthy_run, signs, stuck
 
 QUANTITY = "variance of the output over a batch / mean square"
 
@@ -64,5 +64,23 @@ def test_twenty_steps_are_enough():
 
 
 def test_fewer_than_twenty_steps_are_not_judged():
-    with pytest.raises(NotJudged, match="fewer than 20 steps"):
+    with pytest.raises(NotJudged, match="output was seen at fewer than 20 sound steps"):
         found(collapsed_output, sick(steps=19))
+
+
+def rates(**changes) -> History:
+    """Logarithms of rates around 6: a thousandth of their square is spread, and was from the beginning."""
+    squares = np.where(np.arange(100) < 5, 0.02, 36.0)
+    modules = {"output_mean_square": {"": squares}, "batch_variation": {"": 0.018 / squares}}
+    return healthy_run(modules=modules, **changes)
+
+
+def test_a_large_mean_beside_a_spread_that_lives_shows_nothing():
+    assert not found(collapsed_output, rates(call=None))
+
+
+@pytest.mark.parametrize(("loss", "flagged"), [(None, False), (stuck(100), True)])
+def test_a_likelihood_of_known_targets_that_falls_excuses_a_small_spread(loss, flagged):
+    likelihood = {CALL: {"function": "poisson_nll_loss"}}
+    history = healthy_run(loss=loss, traits=likelihood, modules={"batch_variation": {"": falling_to(1e-6)}})
+    assert bool(found(collapsed_output, history)) is flagged

@@ -6,7 +6,7 @@ from gradscope.history import History
 from gradscope.rule import NotJudged
 from gradscope.rules.diverging_loss import diverging_loss
 
-from tests.specimens import found, healthy_run, noise, signs
+from tests.specimens import CALL, PARAMETERS, found, healthy_run, noise, signs
 
 ENDS = "loss at the end / at the beginning"
 BELOW = "|loss| at the end / at the beginning, below zero"
@@ -28,7 +28,7 @@ def negative(*, times: float = 50.0, gradient: float = 1.0, levels: bool = False
 def signed(*, times: float = 50.0, error: float = 50.0) -> History:
     """A loss whose square was forgotten: it falls from -1 to -times while the error of the prediction grows."""
     early = np.arange(100) < 40
-    return healthy_run(loss=np.where(early, -1, -times), call={"prediction_sum_error": np.where(early, 1, error)})
+    return healthy_run(loss=np.where(early, -1, -times), call={"prediction_squared_error": np.where(early, 1, error)})
 
 
 def test_a_loss_that_grows_with_the_error_is_harm():
@@ -83,3 +83,29 @@ def test_sudden_is_the_least_growth_in_a_run_too_short_for_a_trend(last, flagged
 def test_competing_objectives_are_not_judged():
     with pytest.raises(NotJudged, match="a rising loss may be as intended"):
         found(diverging_loss, sick(competing=True))
+
+
+def moving(ratio: float) -> dict:
+    """Updates of that part of the weights."""
+    return {"parameter_norm": dict.fromkeys(PARAMETERS, 1.0), "update_norm": dict.fromkeys(PARAMETERS, ratio)}
+
+
+def grown(times: float) -> dict:
+    """Weights that end `times` as long as they began, by small steps."""
+    return {"parameter_norm": dict.fromkeys(PARAMETERS, np.linspace(1, times, 100))}
+
+
+def test_a_rise_of_a_loss_that_was_not_understood_is_a_note():
+    assert signs(diverging_loss, sick(call=None)) == {(ENDS, None, "note")}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "role"),
+    [(moving(0.101), "harm"), (moving(0.099), "note"), (grown(10.1), "harm"), (grown(9.9), "note")],
+)
+def test_it_is_harm_where_the_weights_run_away_too(parameters, role):
+    assert signs(diverging_loss, sick(call=None, parameters=parameters)) == {(ENDS, None, role)}
+
+
+def test_a_likelihood_of_known_targets_that_rises_is_harm_without_a_fit():
+    assert signs(diverging_loss, sick(traits={CALL: {"function": "poisson_nll_loss"}})) == {(ENDS, None, "harm")}

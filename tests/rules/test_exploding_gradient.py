@@ -85,5 +85,5 @@ def test_depth_is_the_least_first_layer_over_last(times, flagged):
 
 def test_a_hundredfold_error_at_the_first_step_shows_a_hit_as_well():
     error = np.where(np.arange(100) < 20, 1e4, 1.0)
-    history = sick(ratio=0.01, call={"prediction_sum_error": error})
+    history = sick(ratio=0.01, call={"prediction_squared_error": error})
     assert signs(exploding_gradient, history) == {FIRST, STEEP}

@@ -68,5 +68,5 @@ def test_forty_steps_are_enough():
 
 
 def test_fewer_than_four_times_wide_steps_are_not_judged():
-    with pytest.raises(NotJudged, match="fewer than 40 steps"):
+    with pytest.raises(NotJudged, match="fewer than 40 sound steps"):
         found(gradient_spike, sick(steps=39))

@@ -45,3 +45,8 @@ def test_a_run_that_learns_shows_nothing():
 def test_an_unknown_batch_or_direction_is_not_judged(unknown):
     with pytest.raises(NotJudged, match="the batch size or the direction of gradients is unknown"):
         found(noisy_gradient, sick(**{unknown: None}))
+
+
+def test_a_loss_that_is_unknown_is_told():
+    with pytest.raises(NotJudged, match="the loss is unknown"):
+        found(noisy_gradient, healthy_run(run={"loss": None}))

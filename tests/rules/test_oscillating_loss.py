@@ -28,7 +28,7 @@ def sick(*, excess: float = 1.0, steps: int = 100, batch: int = 32, **changes) -
 def sorted_targets(between: float) -> History:
     """A regression, with the given part of the variance of its targets between batches."""
     means = np.where(np.arange(100) < 50, 1, -1) * np.sqrt(between + 1 / 32)
-    call = {"target_mean": means, "target_deviation": np.sqrt(1 - between - 1 / 32), "prediction_sum_error": 10}
+    call = {"target_mean": means, "target_deviation": np.sqrt(1 - between - 1 / 32), "prediction_squared_error": 10}
     return healthy_run(loss=stuck(100), call=call)
 
 
@@ -73,3 +73,18 @@ def test_a_run_that_learns_shows_nothing():
 def test_without_a_prediction_and_a_target_it_is_not_judged():
     with pytest.raises(NotJudged, match="no prediction and target were seen at a loss"):
         found(oscillating_loss, healthy_run(call=None))
+
+
+@pytest.mark.parametrize(("jump", "flagged"), [(20.0, True), (2.0, False)])
+def test_it_is_the_mean_error_that_tells_whether_sorted_targets_are_learnt(jump, flagged):
+    """Sorted targets, read twice: the error is small but where one passage ends and the next begins."""
+    at = np.arange(100) % 50
+    means = np.linspace(-1, 1, 50)[at]
+    error = np.where(at < 5, jump, 0.1)
+    call = {"target_mean": means, "target_deviation": 0.1}
+    assert bool(found(oscillating_loss, healthy_run(loss=error, call=call))) is flagged
+
+
+def test_a_loss_that_is_unknown_is_told():
+    with pytest.raises(NotJudged, match="the loss is unknown"):
+        found(oscillating_loss, healthy_run(run={"loss": None}))

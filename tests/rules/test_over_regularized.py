@@ -25,7 +25,7 @@ def sick(*, left: float = 0.1, penalty: float = 5.0, steps: int = 100, loss=None
     return healthy_run(
         steps,
         loss=error * (1 + penalty * (np.arange(steps) < steps // 2)),
-        call={"value": error, "prediction_sum_error": error},
+        call={"value": error, "prediction_squared_error": error},
         parameters=shrinking(left, steps),
     )
 

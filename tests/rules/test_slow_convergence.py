@@ -52,3 +52,15 @@ def test_fifty_steps_are_enough():
 def test_fewer_than_fifty_steps_are_not_judged():
     with pytest.raises(NotJudged, match="fewer than 50 steps"):
         found(slow_convergence, sick(steps=49))
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [
+        ({"loss": None}, "the loss is unknown"),
+        ({"gradient_cosine": None}, "fewer than 50 directions of the gradient were seen"),
+    ],
+)
+def test_what_is_unknown_is_told(run, reason):
+    with pytest.raises(NotJudged, match=reason):
+        found(slow_convergence, healthy_run(run=run))

@@ -6,7 +6,7 @@ from gradscope.history import History
 from gradscope.rule import NotJudged
 from gradscope.rules.stalled_loss import stalled_loss
 
-from tests.specimens import found, healthy_run, noise, signs
+from tests.specimens import CALL, found, healthy_run, noise, signs
 
 QUANTITY = "error / that of a constant prediction"
 
@@ -66,3 +66,18 @@ def test_fifty_steps_are_enough():
 def test_what_cannot_be_known_is_not_judged(history, reason):
     with pytest.raises(NotJudged, match=reason):
         found(stalled_loss, history)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"run": {"loss": None}}, "the loss is unknown"),
+        (
+            {"traits": {CALL: {"function": "poisson_nll_loss"}}},
+            "what a constant prediction would reach is not known for poisson_nll_loss",
+        ),
+    ],
+)
+def test_what_is_unknown_is_told(changes, reason):
+    with pytest.raises(NotJudged, match=reason):
+        found(stalled_loss, healthy_run(**changes))

@@ -48,5 +48,5 @@ def test_a_healthy_run_shows_nothing():
 
 @pytest.mark.parametrize("history", [sick(steps=4), sick(traits={w: {"matrix": False} for w in WEIGHTS})])
 def test_without_measured_updates_it_is_not_judged(history):
-    with pytest.raises(NotJudged, match="no update of a weight matrix was measured"):
+    with pytest.raises(NotJudged, match="too few updates of a weight matrix were measured"):
         found(undersized_update, history)

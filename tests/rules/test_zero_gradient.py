@@ -50,3 +50,14 @@ def test_a_healthy_run_shows_nothing():
 def test_fewer_than_five_steps_are_not_judged():
     with pytest.raises(NotJudged, match="fewer than 5 steps"):
         found(zero_gradient, sick(steps=4))
+
+
+@pytest.mark.parametrize(("loss", "role"), [(learning(100), "note"), (stuck(100), "harm")])
+def test_a_module_that_never_runs_beside_parts_that_learn_is_a_note(loss, role):
+    history = healthy_run(loss=loss, gradients={"first.weight": 0.0}, called=("", "second", "output"))
+    assert signs(zero_gradient, history) == {(QUANTITY, "first.weight", role)}
+
+
+def test_where_it_is_unknown_what_ran_it_stays_a_cause():
+    history = healthy_run(gradients={"first.weight": 0.0}, called=())
+    assert signs(zero_gradient, history) == {(QUANTITY, "first.weight", "cause")}
