@@ -220,9 +220,17 @@ def learns(history: History) -> bool | None:
         return None
     if main_site(history) is None and trend is not None and trend.rising and not runs_away(history):
         return None
+    if trend is not None and trend.last > 10 * abs(birth(history)) and runs_away(history):
+        return False  # it falls from where the first steps have thrown it
     if trend is None or (trend.noise > 0.5 * abs(trend.last) and trend.gain > 0.3 and trend.significance > 1.5):
         return None  # it seems to fall, but so few and so noisy losses cannot tell
     return trend.falling
+
+
+def birth(history: History) -> float:
+    """The loss of the very first step, before anything was changed; Inf when it is not known."""
+    loss = history.run("loss")
+    return float(loss[0]) if len(loss) and np.isfinite(loss[0]) else math.inf
 
 
 def changes_sign(history: History) -> bool:
@@ -300,7 +308,9 @@ def total_gradient(history: History) -> Array:
 
 
 def spikes_of(history: History, *, factor: float, settled: int, wide: int) -> tuple[Array, Array]:
-    """(rows of the gradient table, ratio) of steps whose gradient is `factor` times the median of the steps around.
+    """(rows of the gradient table, ratio) of steps whose gradient is `factor` times the median of the steps around,
+    and larger than those the run opened with: a run that has learnt nearly all has next to no gradient, save for the
+    last samples that it gets wrong.
 
     The first `settled` steps are left out, and everything from the first non-finite step on.
     """
@@ -311,6 +321,7 @@ def spikes_of(history: History, *, factor: float, settled: int, wide: int) -> tu
     middles = np.array([np.median(a) for a in around])
     ratio = np.divide(total, middles, out=np.zeros_like(total), where=middles > 0)
     ratio[:settled] = 0
+    ratio[total <= 3 * np.median(total[: 2 * settled])] = 0
     rows = np.flatnonzero(ratio >= factor)
     return rows, ratio[rows]
 

@@ -273,3 +273,15 @@ def test_what_was_never_seen_is_unknown():
 )
 def test_advice_is_rounded_to_one_two_or_five(value, expected):
     assert rounded(value) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("swollen", "progress"), [(1000.0, False), (1.0, None)])
+def test_a_loss_that_falls_from_where_the_first_steps_threw_it_is_no_progress(swollen, progress):
+    """Born at 1, thrown to 1e6, and on its way down since; the weights tell whether that was harm."""
+    loss = np.concatenate([[1.0], np.geomspace(1e6, 1e3, 99)])
+    norms = np.linspace(1.0, swollen, 100)
+    history = blind(loss)
+    table = history["parameter"]
+    for step in range(100):
+        table.record(step, {"parameter_norm": dict.fromkeys(WEIGHTS, norms[step])})
+    assert learns(history) is progress
