@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import learns
+from gradscope.trend import learns, share_of
 from gradscope.verdict import Evidence, Role
 
 
@@ -32,6 +32,8 @@ def zero_gradient(history: History, *, fewest: int = 5) -> Iterator[Evidence]:
     norms = table.column("gradient_norm")
     if len(table) < fewest:
         raise NotJudged(f"fewer than {fewest} steps")
+    if share_of(history.run("cleared_early")) > 0.5:
+        return  # they were there, and were cleared: see unchanged-parameter
     seen = norms >= 0
     zero = ((norms == 0) | ~seen).all(axis=0) & (seen.sum(axis=0) >= fewest)
     optimized = [bool(s.traits["matrix"] and s.traits["optimized"]) for s in table.subjects]

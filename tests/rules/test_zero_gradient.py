@@ -61,3 +61,8 @@ def test_a_module_that_never_runs_beside_parts_that_learn_is_a_note(loss, role):
 def test_where_it_is_unknown_what_ran_it_stays_a_cause():
     history = healthy_run(gradients={"first.weight": 0.0}, called=())
     assert signs(zero_gradient, history) == {(QUANTITY, "first.weight", "cause")}
+
+
+def test_gradients_that_were_cleared_too_early_are_another_illness():
+    history = healthy_run(gradients=dict.fromkeys(PARAMETERS, 0.0), run={"cleared_early": 1.0})
+    assert not found(zero_gradient, history)
