@@ -139,7 +139,10 @@ def explains(cause: Verdict, effect: Verdict, rules: Mapping[str, Rule]) -> bool
 
 
 def order_by_cause(verdicts: Sequence[Verdict], rules: Sequence[Rule]) -> list[Verdict]:
-    """Causes before consequences; among equals the gravest first, then what explains most, then the earliest."""
+    """Causes before consequences; among equals the gravest first, then what explains most, then the earliest.
+
+    A verdict with evidence of its own keeps its place behind what would explain it, but is no consequence.
+    """
     by_name = {r.name: r for r in rules}
     effects = {v.name: {w.name for w in verdicts if w is not v and explains(v, w, by_name)} for v in verdicts}
     remaining = list(verdicts)
@@ -151,8 +154,8 @@ def order_by_cause(verdicts: Sequence[Verdict], rules: Sequence[Rule]) -> list[V
             key=lambda v: (v.severity.rank, -len(by_name[v.name].explains), v.step or 0, v.code),
         )
         remaining.remove(chosen)
-        cause = next((o for o in ordered if chosen.name in effects[o.name] and o.consequence_of is None), None)
-        cause = cause or next((o for o in ordered if chosen.name in effects[o.name]), None)
+        causes = [] if any(e.own for e in chosen.evidence) else [o for o in ordered if chosen.name in effects[o.name]]
+        cause = next((o for o in causes if o.consequence_of is None), next(iter(causes), None))
         ordered.append(replace(chosen, consequence_of=cause.name if cause else None))
     return ordered
 

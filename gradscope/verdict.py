@@ -49,6 +49,7 @@ class Evidence:
     parameter, module: dotted names, where it was measured.
     source: file:line when it differs from the module's (the line of a loss call).
     detail: data that belongs to it (shapes, counts), never a sentence.
+    own: whether no other illness can have brought it about, so that its verdict is never told as a consequence.
     """
 
     quantity: str
@@ -61,6 +62,7 @@ class Evidence:
     source: str | None = None
     role: Role = Role.CAUSE
     detail: str = ""
+    own: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

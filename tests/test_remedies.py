@@ -2,7 +2,9 @@
 
 import ast
 import importlib
+import inspect
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +12,10 @@ from gradscope.builtin import gradscope_rules, remedy_sources
 from gradscope.hookspecs import hookimpl
 from gradscope.plugins import Plugins
 from gradscope.remedy import remedy
+from gradscope.scope import Scope
 from gradscope.verdict import Remedy
 
-from tests.specimens import PARAMETERS, WEIGHTS, healthy_run, judged, stuck
+from tests.specimens import CALL, PARAMETERS, WEIGHTS, healthy_run, judged, stuck
 
 RULES = [r.name for r in gradscope_rules()]
 SOURCES = {s.name: s for s in remedy_sources()}
@@ -61,7 +64,9 @@ def test_remedies_say_all_that_is_needed(name):
         assert r.reason, r.name
         assert r.reference, r.name
         assert not re.search(r"\b(nan|inf)\b", f"{r.title} {r.reason}"), r.name
-        ast.parse(r.code["torch"])
+        assert {"torch", "tensorflow"} <= set(r.code), r.name
+        for code in r.code.values():
+            ast.parse(code)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -107,3 +112,151 @@ def test_a_remedy_that_raises_is_named():
     report = judged(healthy_run(loss=stuck(100)), plugins=Plugins([("barber", Stranger())]))
     assert dict(report.failures) == {"barber": "gradscope_suggest_remedies: KeyError: 'leech'"}
     assert report.verdicts[0].remedies
+
+
+def names_of(history, rule: str) -> list[str]:
+    """The remedies of one verdict in a history."""
+    return [r.name for r in next(v for v in judged(history).verdicts if v.name == rule).remedies]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_remedy_has_code_for_both_frameworks(name):
+    text = inspect.getsource(inspect.getmodule(SOURCES[name].suggest))
+    assert ('"torch"' in text) == ('"tensorflow"' in text)
+
+
+def vanishing(kind: str):
+    """A run whose first layer starves, with activations of a kind."""
+    norms = {"first.weight": 1e-6, "second.weight": 1.0, "output.weight": 1.0}
+    history = healthy_run(loss=stuck(100), gradients=norms)
+    for at, s in enumerate(history["module"].subjects):
+        if s.type == "ReLU":
+            history["module"].rename(at, replace(s, type=kind))
+    return history
+
+
+@pytest.mark.parametrize(("kind", "code"), [("ReLU", "kaiming_normal_"), ("Tanh", "xavier_normal_")])
+def test_the_initialization_is_that_of_the_activation(kind, code):
+    assert code in told(vanishing(kind), "vanishing-gradient", "he-initialization").code["torch"]
+
+
+def test_batch_normalization_has_the_dimensions_of_the_layers():
+    history = vanishing("ReLU")
+    dense = told(history, "vanishing-gradient", "batch-normalization").code["torch"]
+    at = history["module"].index("first")
+    history["module"].rename(at, replace(history["module"].subjects[at], type="Conv2d"))
+    assert (
+        "BatchNorm1d" in dense,
+        "BatchNorm2d" in told(history, "vanishing-gradient", "batch-normalization").code["torch"],
+    ) == (True, True)
+
+
+def test_a_recurrent_initialization_is_for_recurrent_networks():
+    history = importlib.import_module("tests.rules.test_poor_initialization").sick()
+    assert "orthogonal-initialization" not in names_of(history, "poor-initialization")
+
+
+def test_a_contrastive_loss_is_not_for_predictions_with_targets():
+    sick = importlib.import_module("tests.rules.test_collapsed_output")
+    assert "repel-outputs" not in names_of(sick.sick(), "collapsed-output")
+    assert "repel-outputs" in names_of(sick.blind(), "collapsed-output")
+
+
+def test_the_first_layer_whose_outputs_are_alike_is_told():
+    history = importlib.import_module("tests.rules.test_collapsed_output").sick()
+    history["module"].series("batch_variation", "second")[:] = 0
+    assert "here second is the first" in told(history, "collapsed-output", "find-constant-layer").title
+
+
+def test_no_straight_through_estimator_where_dead_units_make_the_zeros():
+    dead = {"dead_fraction": 1.0, "zero_fraction": {"first: relu": 1.0, "second: relu": 1.0}}
+    history = healthy_run(loss=stuck(100), gradients=dict.fromkeys(PARAMETERS, 0.0), modules=dead)
+    zero = next(v for v in judged(history).verdicts if v.name == "zero-gradient")
+    assert (zero.consequence_of, zero.remedies) == ("dead-units", ())
+
+
+def poisoned(dtype: str, gradient):
+    """Weights that are not finite from step 3 on, and a gradient."""
+    history = healthy_run(
+        loss=stuck(100),
+        parameters={"nonfinite": {WEIGHTS[0]: 1.0 * (np.arange(100) >= 3)}},
+        gradients={WEIGHTS[0]: gradient},
+    )
+    for table in ("gradient", "parameter"):
+        history[table].rename(0, replace(history[table].subjects[0], type=dtype))
+    return history
+
+
+@pytest.mark.parametrize(
+    ("dtype", "gradient", "expected"),
+    [
+        ("float16", 1.0, "keep the weights in float32"),
+        ("float32", 1.0, "look at the step itself"),
+        ("float16", np.where(np.arange(100) >= 3, np.nan, 1.0), "skip the step when a gradient is not finite"),
+    ],
+)
+def test_weights_that_break_before_any_gradient_need_precision(dtype, gradient, expected):
+    verdict = next(v for v in judged(poisoned(dtype, gradient)).verdicts if v.name == "non-finite-parameter")
+    assert [r.title.startswith(expected) for r in verdict.remedies] == [True]
+
+
+def least_squares(vectors: int) -> Scope:
+    """Gradient descent on a line, by numpy alone, with a step beyond 2 / curvature."""
+    scope, w = Scope(), np.ones((vectors, 3))
+    for step in range(40):
+        gradient = 2 * w
+        w = w - 1.3 * gradient
+        names = [f"w{i}" for i in range(vectors)]
+        scope.observe(
+            step=step,
+            gradients=dict(zip(names, gradient, strict=True)),
+            parameters=dict(zip(names, w, strict=True)),
+            loss=float((gradient**2).sum() / 4),
+            learning_rate=1.3,
+        )
+    return scope
+
+
+@pytest.mark.parametrize("vectors", [1, 2])
+def test_a_few_vectors_get_no_advice_for_networks(vectors):
+    titles = [r.title for v in least_squares(vectors).report().verdicts for r in v.remedies]
+    assert titles[0] == "lower the step size from 1.3 to about 0.5"
+    assert not [t for t in titles if re.search("initial|normal|residual|activation|clip", t)]
+
+
+def test_no_clipping_limit_is_drawn_from_a_run_that_diverges_from_the_start():
+    norms = dict.fromkeys(PARAMETERS, 3.0 ** np.arange(100))
+    history = healthy_run(loss=9.0 ** np.arange(100), gradients=norms)
+    assert all(r.name != "clip-gradient-norm" for v in judged(history).verdicts for r in v.remedies)
+
+
+def test_the_sign_of_a_cross_entropy_is_told_in_its_own_words():
+    history = healthy_run(
+        loss=np.where(np.arange(100) < 40, 1.0, 20.0),
+        traits={CALL: {"function": "cross_entropy", "classes": True}},
+        classes=[50, 50],
+    )
+    assert (
+        told(history, "diverging-loss", "correct-objective")
+        .code["torch"]
+        .startswith("loss = F.cross_entropy(output, target)")
+    )
+
+
+def test_clearing_in_the_wrong_place_has_a_title_of_its_own():
+    history = healthy_run(loss=stuck(100), run={"cleared_early": 1})
+    assert told(history, "unchanged-parameter", "register-parameter").title.startswith(
+        "clear the gradients before backward()"
+    )
+
+
+def test_an_activation_before_the_loss_is_called_by_its_name():
+    history = healthy_run(
+        loss=stuck(100),
+        traits={CALL: {"function": "cross_entropy", "operation": "relu", "classes": True, "prediction_shape": (32, 3)}},
+        call={"prediction_min": 0.0},
+    )
+    assert (
+        told(history, "output-loss-mismatch", "correct-output").code["torch"]
+        == "return self.output(h)  # raw scores, no relu"
+    )

@@ -18,7 +18,11 @@ def add_epsilon(_verdict: Verdict, _history: History) -> Remedy | None:
             "torch": (
                 "torch.log(p.clamp_min(1e-7)); torch.sqrt(x + 1e-8); a / (b + 1e-8)\n"
                 "# or a fused loss: F.binary_cross_entropy_with_logits(logits, target)"
-            )
+            ),
+            "tensorflow": (
+                "tf.math.log(tf.maximum(p, 1e-7)); tf.sqrt(x + 1e-8); tf.math.divide_no_nan(a, b)\n"
+                "# or a fused loss: keras.losses.BinaryCrossentropy(from_logits=True)"
+            ),
         },
         "Goldberg (1991) doi:10.1145/103162.103163",
     )

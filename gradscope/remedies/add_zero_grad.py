@@ -12,8 +12,16 @@ def add_zero_grad(_verdict: Verdict, _history: History) -> Remedy | None:
     """Clear the gradients once per step."""
     return Remedy(
         "add-zero-grad",
-        "call optimizer.zero_grad() before each backward()",
+        "clear the gradients before each backward pass",
         "gradients of earlier steps are added to those of this one until they are cleared",
-        {"torch": "optimizer.zero_grad()\nloss.backward()\noptimizer.step()"},
+        {
+            "torch": "optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
+            "tensorflow": (
+                "with tf.GradientTape() as tape:  # a new tape for each step\n"
+                "    loss = loss_fn(y, model(x, training=True))\n"
+                "grads = tape.gradient(loss, model.trainable_variables)\n"
+                "optimizer.apply_gradients(zip(grads, model.trainable_variables))"
+            ),
+        },
         "torch.optim.Optimizer.zero_grad",
     )

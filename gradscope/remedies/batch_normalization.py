@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from gradscope.history import History
 from gradscope.remedy import remedy
+from gradscope.usual import convolutional, is_network, kinds, recurrent
 from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("vanishing-gradient", "exploding-gradient", "dead-units", "saturated-units", "poor-initialization", rank=40)
-def batch_normalization(_verdict: Verdict, _history: History) -> Remedy | None:
-    """Batch normalization between a layer and its activation."""
+def batch_normalization(_verdict: Verdict, history: History) -> Remedy | None:
+    """Batch normalization between a layer and its activation; not for recurrent networks, nor a second time."""
+    if not is_network(history) or recurrent(history) or any("batchnorm" in k for k in kinds(history)):
+        return None
+    dense = "nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU()", "layers.Dense(n_out, use_bias=False)"
+    images = "nn.Conv2d(n_in, n_out, 3), nn.BatchNorm2d(n_out), nn.ReLU()", "layers.Conv2D(n_out, 3, use_bias=False)"
+    torch, keras = images if convolutional(history) else dense
     return Remedy(
         "batch-normalization",
         "add batch normalization before the activations",
         "it keeps the signal of every layer at variance one, whatever the weights are",
-        {"torch": "nn.Sequential(nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU())"},
+        {
+            "torch": f"nn.Sequential({torch})",
+            "tensorflow": f"keras.Sequential([{keras}, layers.BatchNormalization(), layers.ReLU()])",
+        },
         "Ioffe & Szegedy (2015) arXiv:1502.03167",
     )

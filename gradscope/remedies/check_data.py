@@ -14,6 +14,9 @@ def check_data(_verdict: Verdict, _history: History) -> Remedy | None:
         "check-data",
         "look for broken samples: NaN, Inf, glitch values, wrong units",
         "a single such sample reaches all weights through one step",
-        {"torch": "assert torch.isfinite(x).all()\nkeep = (y - y.median()).abs() < 10 * y.std()"},
+        {
+            "torch": "assert torch.isfinite(x).all()\nkeep = (y - y.median()).abs() < 10 * y.std()",
+            "tensorflow": "assert np.isfinite(x).all()\nkeep = np.abs(y - np.median(y)) < 10 * y.std()",
+        },
         "Rousseeuw & Hubert (2011) doi:10.1002/widm.2",
     )

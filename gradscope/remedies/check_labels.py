@@ -18,7 +18,11 @@ def check_labels(_verdict: Verdict, _history: History) -> Remedy | None:
             "torch": (
                 "x, y = x[:20], y[:20]  # train on these alone: the loss must go to zero\n"
                 "order = torch.randperm(len(x)); x, y = x[order], y[order]  # one permutation for both"
-            )
+            ),
+            "tensorflow": (
+                "model.fit(x[:20], y[:20], epochs=500)  # the loss must go to zero\n"
+                "order = np.random.permutation(len(x)); x, y = x[order], y[order]  # one permutation for both"
+            ),
         },
         "Karpathy (2019) A recipe for training neural networks",
     )

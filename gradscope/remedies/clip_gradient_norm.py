@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from gradscope.history import History
 from gradscope.remedy import remedy
-from gradscope.usual import rounded, usual_gradient
+from gradscope.usual import rounded, sound_gradient
 from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("exploding-gradient", "gradient-spike", "non-finite-gradient", rank=20)
 def clip_gradient_norm(_verdict: Verdict, history: History) -> Remedy | None:
-    """Clipping by global norm at twice what this run usually shows."""
-    usual = usual_gradient(history)
+    """Clipping by global norm at twice what the sound part of this run shows; None when there is no such part."""
+    usual = sound_gradient(history)
     if usual is None:
         return None
     limit = rounded(2 * usual)
     return Remedy(
         "clip-gradient-norm",
         f"clip the gradient at a global norm of {limit:g}",
-        f"the median gradient norm of this run is {usual:.3g}; twice that cuts the outliers alone",
+        f"the median gradient norm of the sound part of this run is {usual:.3g}; twice that cuts the outliers alone",
         {
             "torch": (
                 f"torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={limit:g})  # between backward() "
                 "and step()"
-            )
+            ),
+            "tensorflow": f"optimizer = keras.optimizers.Adam(global_clipnorm={limit:g})",
         },
         "Pascanu et al. (2013) arXiv:1211.5063",
     )

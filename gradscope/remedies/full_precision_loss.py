@@ -18,7 +18,11 @@ def full_precision_loss(_verdict: Verdict, _history: History) -> Remedy | None:
             "torch": (
                 "with torch.autocast(device_type, enabled=False):\n"
                 "    loss = F.cross_entropy(logits.float(), target)  # or bfloat16 for all"
-            )
+            ),
+            "tensorflow": (
+                'layers.Dense(classes, dtype="float32")  # the last layer and the loss\n'
+                'keras.mixed_precision.set_global_policy("mixed_bfloat16")  # or bfloat16 for all'
+            ),
         },
         "Micikevicius et al. (2018) arXiv:1710.03740",
     )

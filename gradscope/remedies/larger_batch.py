@@ -14,11 +14,14 @@ def larger_batch(verdict: Verdict, history: History) -> Remedy | None:
     size = batch_size(history)
     reason = f"the gradient's noise is {verdict.evidence[0].value:.3g} times what a batch of {size:g} averages away"
     wanted = int(max(32, min(1024, size * 32)))
-    code = f"loader = DataLoader(dataset, batch_size={wanted}, shuffle=True)"
+    code = {
+        "torch": f"loader = DataLoader(dataset, batch_size={wanted}, shuffle=True)",
+        "tensorflow": f"model.fit(x, y, batch_size={wanted})  # or an optimizer with gradient_accumulation_steps=...",
+    }
     return Remedy(
         "larger-batch",
         "use larger batches, or accumulate gradients",
         reason,
-        {"torch": code},
+        code,
         "McCandlish et al. (2018) arXiv:1812.06162",
     )

@@ -19,6 +19,9 @@ def loosen_clipping(_verdict: Verdict, history: History) -> Remedy | None:
         "loosen-clipping",
         f"raise the clipping limit to about {limit:g}",
         f"the median gradient norm before clipping is {usual:.3g}, so the limit cuts every step",
-        {"torch": f"torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={limit:g})"},
+        {
+            "torch": f"torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={limit:g})",
+            "tensorflow": f"optimizer = keras.optimizers.Adam(global_clipnorm={limit:g})",
+        },
         "Pascanu et al. (2013) arXiv:1211.5063",
     )

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+import math
+
 from gradscope.history import History
 from gradscope.remedy import remedy
-from gradscope.usual import WANTED_RATIO, largest_ratio, rounded, usual_rate
+from gradscope.usual import WANTED_RATIO, growth, largest_ratio, rounded, usual_rate
 from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("oversized-update", "dead-units", "diverging-loss", "oscillating-loss", "exploding-gradient", rank=10)
 def lower_learning_rate(_verdict: Verdict, history: History) -> Remedy | None:
-    """Learning rate down, so that an update is a hundredth of its weights."""
+    """Learning rate down, so that an update is a hundredth of its weights; or, where no update of a matrix was seen and
+    the loss grows geometrically, to half of the largest rate at which it would not."""
     rate, ratio = usual_rate(history), largest_ratio(history)
-    if rate is None or ratio is None or ratio < 0.02:
+    if ratio is None:
+        return _from_growth(history, rate)
+    if rate is None or ratio < 0.02:
         return None
     better = rounded(rate * WANTED_RATIO / ratio)
+    reason = f"the largest update was {ratio:.2g} of the weights; about {WANTED_RATIO:g} is usual"
+    return _told(history, f"lower the learning rate from {rate:g} to about {better:g}", reason, better)
+
+
+def _from_growth(history: History, rate: float | None) -> Remedy | None:
+    factor = growth(history)
+    if factor is None:
+        return None
+    part = 1 / (1 + math.sqrt(factor))
+    reason = f"the loss is multiplied by {factor:.3g} in each step: the step is beyond 2 / curvature"
+    if rate is None:
+        return _told(history, f"lower the step size to {part:.1g} of what it is", reason, None)
+    return _told(history, f"lower the step size from {rate:g} to about {rate * part:.1g}", reason, rate * part)
+
+
+def _told(history: History, title: str, reason: str, better: float | None) -> Remedy:
+    name, value = history.facts.get("optimizer", "SGD"), "..." if better is None else f"{better:.1g}"
     return Remedy(
         "lower-learning-rate",
-        f"lower the learning rate from {rate:g} to about {better:g}",
-        f"the largest update was {ratio:.2g} of the weights; about {WANTED_RATIO:g} is usual",
+        title,
+        reason,
         {
-            "torch": (
-                f"optimizer = torch.optim.{history.facts.get('optimizer', 'SGD')}(model.parameters(), lr={better:g})"
-            )
+            "torch": f"optimizer = torch.optim.{name}(model.parameters(), lr={value})",
+            "tensorflow": f"optimizer = keras.optimizers.{name}(learning_rate={value})",
+            "numpy": f"parameter -= {value} * gradient",
         },
-        "Smith (2017) Cyclical learning rates, arXiv:1506.01186",
+        "Smith (2017) Cyclical learning rates, arXiv:1506.01186; Bottou et al. (2018) arXiv:1606.04838",
     )

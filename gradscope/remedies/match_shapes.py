@@ -16,6 +16,9 @@ def match_shapes(verdict: Verdict, _history: History) -> Remedy | None:
         "match-shapes",
         "give prediction and target the same shape",
         reason,
-        {"torch": "loss = criterion(output, target.view_as(output))  # or output.squeeze(1)"},
+        {
+            "torch": "loss = criterion(output, target.view_as(output))  # or output.squeeze(1)",
+            "tensorflow": "loss = loss_fn(tf.reshape(target, tf.shape(output)), output)",
+        },
         "NumPy broadcasting rules",
     )

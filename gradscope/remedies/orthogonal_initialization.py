@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from gradscope.history import History
 from gradscope.remedy import remedy
+from gradscope.usual import is_network, recurrent
 from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("exploding-gradient", "poor-initialization", rank=25)
-def orthogonal_initialization(_verdict: Verdict, _history: History) -> Remedy | None:
-    """An orthogonal recurrent matrix of gain one."""
+def orthogonal_initialization(_verdict: Verdict, history: History) -> Remedy | None:
+    """An orthogonal recurrent matrix of gain one; for networks that have one."""
+    if not is_network(history) or not recurrent(history):
+        return None
     return Remedy(
         "orthogonal-initialization",
         "initialize recurrent matrices as orthogonal or identity, at gain 1",
@@ -18,7 +21,8 @@ def orthogonal_initialization(_verdict: Verdict, _history: History) -> Remedy | 
             "torch": (
                 'for name, p in model.named_parameters():\n    if "weight_hh" in name:\n'
                 "        nn.init.orthogonal_(p, gain=1.0)  # nn.init.eye_(p) for a ReLU RNN"
-            )
+            ),
+            "tensorflow": 'layers.SimpleRNN(units, recurrent_initializer="orthogonal")  # "identity" for ReLU',
         },
         "Le et al. (2015) arXiv:1504.00941; Saxe et al. (2014) arXiv:1312.6120",
     )

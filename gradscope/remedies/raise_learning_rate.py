@@ -18,6 +18,7 @@ def raise_learning_rate(verdict: Verdict, history: History) -> Remedy | None:
     if ratio > 1e-3 and not slow:
         return None
     better = rounded(rate * (10.0 if ratio > 1e-3 else min(1e-3 / ratio, 1e4)))
+    name = history.facts.get("optimizer", "Adam")
     reason = f"the largest update of the run was {ratio:.2g} of the weights; about 0.001 is usual"
     if ratio > 1e-3:
         reason = "consecutive gradients point the same way: longer steps would get there sooner"
@@ -26,9 +27,9 @@ def raise_learning_rate(verdict: Verdict, history: History) -> Remedy | None:
         f"raise the learning rate from {rate:g} to about {better:g}",
         reason,
         {
-            "torch": (
-                f"optimizer = torch.optim.{history.facts.get('optimizer', 'Adam')}(model.parameters(), lr={better:g})"
-            )
+            "torch": f"optimizer = torch.optim.{name}(model.parameters(), lr={better:g})",
+            "tensorflow": f"optimizer = keras.optimizers.{name}(learning_rate={better:g})",
+            "numpy": f"parameter -= {better:g} * gradient",
         },
         "Smith (2017) Cyclical learning rates, arXiv:1506.01186",
     )

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from gradscope.history import History
 from gradscope.remedy import remedy
+from gradscope.usual import is_network, kinds
 from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("vanishing-gradient", "dead-units", "saturated-units", rank=20)
-def replace_activation(_verdict: Verdict, _history: History) -> Remedy | None:
+def replace_activation(verdict: Verdict, history: History) -> Remedy | None:
     """An activation whose slope does not vanish."""
+    seen = kinds(history)
+    curved = any(k.startswith(("sigmoid", "tanh")) for k in seen)
+    if not is_network(history) or (seen and not curved and not any("relu" in k for k in seen)):
+        return None
+    title = "replace the activation: sigmoid or tanh by ReLU, or by GELU"
+    reason = "sigmoid passes a quarter of the gradient at most, so ten layers pass a millionth"
+    torch, keras = "act = nn.ReLU()  # or nn.GELU()", 'layers.Dense(units, activation="relu")  # or "gelu"'
+    if verdict.name == "dead-units" or not curved:
+        title, reason = "replace ReLU by LeakyReLU or GELU", "a dead ReLU passes no gradient, so it never comes back"
+        torch = "act = nn.LeakyReLU(0.1)  # or nn.GELU()"
+        keras = "layers.LeakyReLU(negative_slope=0.1)  # or activation='gelu'"
     return Remedy(
         "replace-activation",
-        "replace the activation: sigmoid or tanh by ReLU, a dead ReLU by LeakyReLU or GELU",
-        "sigmoid passes a quarter of the gradient at most, so ten layers pass a millionth; a dead ReLU passes none",
-        {"torch": "act = nn.LeakyReLU(0.1)  # or nn.GELU()"},
+        title,
+        reason,
+        {"torch": torch, "tensorflow": keras},
         "Glorot et al. (2011) Deep sparse rectifier neural networks; Maas et al. (2013)",
     )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from gradscope.history import History
 from gradscope.remedy import remedy
+from gradscope.usual import is_network
 from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("vanishing-gradient", rank=30)
-def residual_connection(_verdict: Verdict, _history: History) -> Remedy | None:
+def residual_connection(_verdict: Verdict, history: History) -> Remedy | None:
     """A path around each layer."""
+    if not is_network(history):
+        return None
     return Remedy(
         "residual-connection",
         "add residual connections",
         "the gradient then reaches the first layers undiminished",
-        {"torch": "x = x + self.block(x)"},
+        {"torch": "x = x + self.block(x)", "tensorflow": "x = layers.add([x, block(x)])"},
         "He et al. (2016) arXiv:1512.03385",
     )

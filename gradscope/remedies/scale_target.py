@@ -27,7 +27,11 @@ def scale_target(_verdict: Verdict, history: History) -> Remedy | None:
             "torch": (
                 "mean, std = y_train.mean(), y_train.std()\n"
                 "loss = criterion(model(x), (y - mean) / std)  # prediction: model(x) * std + mean"
-            )
+            ),
+            "tensorflow": (
+                "mean, std = y_train.mean(), y_train.std()\n"
+                "model.fit(x_train, (y_train - mean) / std)  # prediction: model.predict(x) * std + mean"
+            ),
         },
         "LeCun et al. (1998) Efficient backprop",
     )

@@ -14,6 +14,9 @@ def shuffle_data(_verdict: Verdict, _history: History) -> Remedy | None:
         "shuffle-data",
         "shuffle the training data",
         "each stretch of batches holds one kind of target and undoes what the last one taught",
-        {"torch": "loader = DataLoader(dataset, batch_size=..., shuffle=True)"},
+        {
+            "torch": "loader = DataLoader(dataset, batch_size=..., shuffle=True)",
+            "tensorflow": "model.fit(x, y, shuffle=True)  # a tf.data.Dataset: .shuffle(len(x)) before .batch()",
+        },
         "Bengio (2012) arXiv:1206.5533, section 2.1",
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from gradscope.history import History
 from gradscope.remedy import remedy
+from gradscope.usual import broke_alone
 from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("non-finite-parameter", rank=10)
-def stop_before_poison(_verdict: Verdict, _history: History) -> Remedy | None:
-    """Skip a step whose gradient is not finite."""
+def stop_before_poison(_verdict: Verdict, history: History) -> Remedy | None:
+    """Skip a step whose gradient is not finite; None where the weights broke before any gradient did."""
+    if broke_alone(history):
+        return None
     return Remedy(
         "stop-before-poison",
         "skip the step when a gradient is not finite, and find where it was born",
@@ -18,7 +21,11 @@ def stop_before_poison(_verdict: Verdict, _history: History) -> Remedy | None:
             "torch": (
                 "norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)\nif torch.isfinite(norm):\n"
                 "    optimizer.step()"
-            )
+            ),
+            "tensorflow": (
+                "if tf.math.is_finite(tf.linalg.global_norm(grads)):\n"
+                "    optimizer.apply_gradients(zip(grads, model.trainable_variables))"
+            ),
         },
         "Micikevicius et al. (2018) arXiv:1710.03740",
     )

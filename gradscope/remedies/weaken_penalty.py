@@ -16,6 +16,9 @@ def weaken_penalty(verdict: Verdict, _history: History) -> Remedy | None:
         "weaken-penalty",
         "weaken the penalty (weight decay, L1, L2) by a factor of 100 or more",
         reason,
-        {"torch": "optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)"},
+        {
+            "torch": "optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)",
+            "tensorflow": "optimizer = keras.optimizers.AdamW(learning_rate=1e-3, weight_decay=1e-4)",
+        },
         "Loshchilov & Hutter (2019) arXiv:1711.05101",
     )

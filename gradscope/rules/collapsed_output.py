@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.history import History
+from gradscope.history import Array, History
 from gradscope.rule import NotJudged, rule
 from gradscope.trend import Fit, fit_of, learns, main_site, sound_rows
 from gradscope.verdict import Evidence, Role
@@ -62,10 +62,16 @@ def collapsed_output(
                 closing,
                 "<=",
                 share,
-                int(table.steps[rows][0]),
+                _onset(table.steps[rows][seen], relative[seen], share),
                 module=s.module,
                 role=role,
             )
+
+
+def _onset(steps: Array, relative: Array, share: float) -> int:
+    """The first step from which on the relative variance stays at no more than its bound, to the end."""
+    apart = np.flatnonzero(relative > share)
+    return int(steps[min(apart[-1] + 1, len(steps) - 1) if len(apart) else 0])
 
 
 def _varies(history: History, fit: Fit) -> bool:

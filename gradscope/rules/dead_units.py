@@ -8,8 +8,11 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import rule
-from gradscope.trend import first_step, learns, sound_rows
+from gradscope.trend import batch_size, learns, sound_rows
 from gradscope.verdict import Evidence, Role
+
+SAMPLES = 128
+"""What a unit must have been zero for to be called dead."""
 
 
 @rule(
@@ -51,6 +54,18 @@ def dead_units(history: History, *, share: float = 0.7, nearly_all: float = 0.98
             continue
         closing = dead[known[-max(1, len(known) // 4) :], i]
         if closing.min() >= bound:
-            step = first_step(table, np.nan_to_num(table.column("dead_fraction")[:, i]) >= bound)
+            step = _onset(history, i, bound)
             role = Role.HARM if progress is False else Role.CAUSE
             yield Evidence("share of dead units", float(closing.mean()), ">=", bound, step, module=s.module, role=role)
+
+
+def _onset(history: History, i: int, bound: float) -> int:
+    """The step at which the units had died: a unit counts as dead 128 samples after its last sign of life."""
+    table = history["module"]
+    dead, zero = (np.nan_to_num(table.column(q)[:, i]) for q in ("dead_fraction", "zero_fraction"))
+    row = int(np.argmax(dead >= bound))
+    size = batch_size(history)
+    earliest = int(table.steps[row]) - (int(np.ceil(SAMPLES / size)) - 1 if size > 0 else 0)
+    while row and zero[row - 1] >= bound and table.steps[row - 1] >= earliest:
+        row -= 1
+    return int(table.steps[row])

@@ -9,6 +9,7 @@ import numpy as np
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
 from gradscope.trend import fit_of, loss_trend, main_site, runs_away, sound, total_gradient
+from gradscope.usual import growth
 from gradscope.verdict import Evidence, Role
 
 
@@ -65,7 +66,7 @@ def diverging_loss(
     worse = fit is not None and fit.closing > rise * max(fit.opening, 1.0)
     if trend.rising and trend.first > 0 and trend.last > rise * trend.first and (worse or fit is None):
         onset = _onset(history, rise * trend.first)
-        known = main_site(history) is not None or runs_away(history)
+        known = main_site(history) is not None or runs_away(history) or growth(history) is not None
         yield Evidence(
             "loss at the end / at the beginning",
             trend.last / trend.first,

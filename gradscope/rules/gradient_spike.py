@@ -9,6 +9,7 @@ import numpy as np
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
 from gradscope.trend import learns, sound_rows, spikes_of
+from gradscope.usual import growth
 from gradscope.verdict import Evidence, Role
 
 
@@ -38,7 +39,8 @@ def gradient_spike(
     (reinforcement learning, GANs, language models) stay under 30. share, the most steps that can count as single.
     settled, the first steps left out.
 
-    Not flagged: the first steps, a gradient that is large throughout, spikes of a run that learns all the same.
+    Not flagged: the first steps, a gradient that is large throughout or grows with the loss from step to step, spikes
+    of a run that learns all the same.
 
     References: Chowdhery et al. (2022) PaLM, section 5.1, arXiv:2204.02311.
     """
@@ -46,7 +48,7 @@ def gradient_spike(
     if steps < 4 * wide:
         raise NotJudged(f"fewer than {4 * wide} sound steps")
     rows, ratios = spikes_of(history, factor=factor, settled=settled, wide=wide)
-    if not len(rows) or len(rows) > share * steps:
+    if not len(rows) or len(rows) > share * steps or growth(history) is not None:
         return
     loss = np.abs(history.run_at("loss", "gradient")[:steps])
     progress = learns(history)

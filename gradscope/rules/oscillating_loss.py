@@ -39,14 +39,17 @@ def oscillating_loss(
     half beside a constant's under which a run learns whatever its loss does; the mean, because between two jumps a run
     over sorted data is all but perfect. Reported when the loss does not fall steadily.
 
-    Not flagged: batches of one, curricula and domains in blocks whose targets stay mixed, runs that learn.
+    Not flagged: batches of one, curricula and domains in blocks whose targets stay mixed, runs that learn, objectives
+    that compete, targets that are one constant by design (real and fake of an adversarial loss).
     """
+    if history.facts.get("competing"):
+        raise NotJudged("several optimizers have losses of their own: they measure no progress")
     fit = fit_of(history)
     if fit is None:
         raise NotJudged(why_no_fit(history))
     table = history["loss"]
     size = batch_size(history)
-    if len(table) < fewest or not size >= 4:
+    if len(table) < fewest or not size >= 4 or _by_design(history, fit):
         return
     counts = history.classes.get(fit.site.name)
     if counts is not None and counts.sum() > 0:
@@ -62,8 +65,9 @@ def oscillating_loss(
     trend = loss_trend(history)
     if trend is None:
         raise NotJudged("the loss is unknown")
-    if not _is_the_loss(history, fit):
-        raise NotJudged("the loss is made of several terms: one term's targets do not tell how the loss must move")
+    reason = _not_the_loss(history, fit)
+    if reason is not None:
+        raise NotJudged(reason)
     jumps = not trend.falling or trend.noise > 0.5 * abs(trend.last)
     if excess >= sorted_share and (fit.closing >= 0.9 or (jumps and max(fit.closing, fit.mean) > learnt)):
         yield Evidence(
@@ -77,18 +81,38 @@ def oscillating_loss(
         )
 
 
-def _is_the_loss(history: History, fit: Fit) -> bool:
-    """Whether the loss moves with this loss call alone: with several terms (policy and value, say) it does not."""
+def _by_design(history: History, fit: Fit) -> bool:
+    """Whether all targets of the loss call are one constant, or several calls from one line have targets of their own:
+    then what is alike within a batch says nothing about the order of the data."""
+    table = history["loss"]
+    means, inner = (table.series(q, fit.site.name) for q in ("target_mean", "target_deviation"))
+    known = np.isfinite(means) & np.isfinite(inner)
+    if known.any() and inner[known].max() == 0 and np.ptp(means[known]) == 0:
+        return True
+    counts = history.classes.get(fit.site.name)
+    seen = float(np.nansum(table.series("target_elements", fit.site.name)))
+    return counts is not None and not table.dropped and float(counts.sum()) > 1.9 * seen > 0
+
+
+def _not_the_loss(history: History, fit: Fit) -> str | None:
+    """Why the loss does not move with this loss call alone (policy and value, say); None when it does."""
     quantity = "prediction_squared_error" if fit.site.traits.get("function") == "difference" else "value"
-    part = history["loss"].series(quantity, fit.site.name)
-    rows = np.searchsorted(history["step"].steps, history["loss"].steps)
-    if not len(rows) or rows.max() >= len(history["step"]):
-        return False
-    loss = history.run("loss")[rows]
+    part, loss = history["loss"].series(quantity, fit.site.name), history.run_at("loss", "loss")
     known = np.isfinite(part) & np.isfinite(loss)
-    if known.sum() < 5 or part[known].std() == 0 or loss[known].std() == 0:
-        return False
-    return bool(np.corrcoef(part[known], loss[known])[0, 1] > 0.9)
+    if known.sum() < 5:
+        return "the loss and the error of the prediction are known together in fewer than 5 steps"
+    part, loss = part[known], loss[known]
+    factor = float(np.median(loss / np.where(part == 0, np.nan, part)))
+    if np.allclose(loss, factor * part, rtol=1e-3, atol=0):
+        return None
+    if part.std() > 0 and loss.std() > 0 and abs(np.corrcoef(part, loss)[0, 1]) > 0.9:
+        return None
+    passes = history.run("backward_passes")
+    if np.isfinite(passes).any() and np.nanmedian(passes) > 1:
+        return "gradients accumulate over several batches: the targets of one do not tell how the loss must move"
+    if part.std() == 0 or loss.std() == 0:
+        return "the loss, or the error of the prediction, never changes"
+    return "the loss is made of several terms: one term's targets do not tell how the loss must move"
 
 
 def _neighbours_alike(means: Array) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import learns, matrices, spikes_of, update_ratios
+from gradscope.trend import learns, matrices, spikes_of, total_gradient, update_ratios
 from gradscope.verdict import Evidence, Role
 
 
@@ -30,7 +30,7 @@ from gradscope.verdict import Evidence, Role
     ),
 )
 def oversized_update(
-    history: History, *, limit: float = 0.3, steps: int = 1, typical: float = 0.1
+    history: History, *, limit: float = 0.3, steps: int = 1, typical: float = 0.1, absurd: float = 30.0
 ) -> Iterator[Evidence]:
     """Updates are so large that they replace the weights instead of adjusting them: the learning rate is too high.
 
@@ -40,7 +40,9 @@ def oversized_update(
 
     Thresholds: limit for a single step, typical for the median of the first tenth of the run. Sound training lies
     between 1e-4 and 1e-2 (Karpathy's rule of thumb is 1e-3); healthy runs measured here peak at 0.2 in their first
-    steps. SageMaker Debugger alarms at 10, TheDeepChecker at 0.1. Reported when the loss does not fall.
+    steps. SageMaker Debugger alarms at 10, TheDeepChecker at 0.1. absurd, the first step beyond which the learning rate
+    is a fault of its own, whatever else is wrong, provided that the loss is as steep as usual there (gradient x weights
+    / loss between 0.1 and 10). Reported when the loss does not fall.
 
     Not flagged: parameters that start at zero, runs that learn.
 
@@ -67,6 +69,7 @@ def oversized_update(
     if (peak > limit).sum() < steps and not opening > typical:
         return
     row = int(np.argmax(peak > limit)) if (peak > limit).any() else 0
+    own = float(median[0]) > absurd and 0.1 < _first_steepness(history) < 10
     names = np.flatnonzero(columns)
     for i in names[np.argsort(-np.nan_to_num(ratios[row, columns]))][:4]:
         s = table.subjects[i]
@@ -82,7 +85,17 @@ def oversized_update(
                 s.name,
                 s.module,
                 role=Role.HARM,
+                own=own,
             )
+
+
+def _first_steepness(history: History) -> float:
+    """Gradient norm x parameter norm / |loss| at the first step; NaN when unknown."""
+    total, loss = total_gradient(history)[:1], np.abs(history.run("loss"))[:1]
+    norms = history["parameter"].column("parameter_norm")[:1]
+    if not len(total) or not len(loss) or not len(norms) or not loss[0] > 0:
+        return float("nan")
+    return float(total[0] * np.sqrt(np.nansum(np.square(norms[0], dtype="f8"))) / loss[0])
 
 
 def _accidents(history: History) -> list[int]:

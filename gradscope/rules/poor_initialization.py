@@ -54,7 +54,8 @@ def poor_initialization(
     0.6 per linear layer, He and Glorot initialization 0.7 to 1.4. fade and surge, gradient of the first layer over the
     last one's in a cold check (ten ReLU layers of PyTorch's default: 1e-3). blown, the gain of the whole model, where
     the layers' own gains multiply. constant, deviation / magnitude of a matrix. tiny, a weight's deviation times the
-    root of its fan-in (PyTorch's default: 0.58). depth, the fewest layers for which gains are averaged and tiny
+    root of its fan-in (PyTorch's default: 0.58). A signal or a gradient of exactly zero inside the network is an error
+    in a cold check. depth, the fewest layers for which gains are averaged and tiny
     weights count. Reported when the loss does not fall.
 
     Not flagged: zero-initialized last layers and residual branches of runs that learn.
@@ -68,6 +69,7 @@ def poor_initialization(
         return
     role = Role.CAUSE if cold else Role.HARM
     if cold:
+        yield from _silent(history)
         yield from _through_depth(history, fade, surge)
     table = history["parameter"]
     if not len(table):
@@ -131,6 +133,23 @@ def _own_scale(table: Table, deviation: Array, module: str, gain: float, high: f
     """Whether a large gain comes from the weights of the layer, and not from its bias or from the mean of its input."""
     at = next((i for i, s in enumerate(table.subjects) if s.module == module and s.traits["matrix"]), None)
     return at is None or gain <= high**2 or bool(deviation[at] * np.sqrt(_fan_in(table.subjects[at])) > 2)
+
+
+def _silent(history: History) -> Iterator[Evidence]:
+    """A signal that is exactly zero before it enters the last layer, or a gradient that is so behind it."""
+    ordered, table = [m for m, _ in layers(history)], history["module"]
+    at = table.index(ordered[-1]) if len(ordered) > 1 else None
+    if at is None:
+        return
+    if table.column("input_mean_square")[0, at] == 0:
+        quiet = [m for m in ordered if table.series("output_mean_square", m)[0] == 0] or ordered[-1:]
+        yield Evidence("signal RMS that enters the last layer", 0, "=", 0, 0, module=quiet[0], role=Role.HARM)
+        return
+    rows = history.facts.get("layers", [])
+    matrix = next((s for s in history["parameter"].subjects if s.module == ordered[-1] and s.traits["matrix"]), None)
+    alive = matrix is not None and history["parameter"].series("parameter_norm", matrix.name)[0] > 0
+    if alive and rows and rows[-1]["gradient"] > 0 and rows[0]["gradient"] == 0:
+        yield Evidence("gradient RMS at the first layer", 0, "=", 0, 0, module=rows[0]["module"], role=Role.HARM)
 
 
 def _through_depth(history: History, fade: float, surge: float) -> Iterator[Evidence]:

@@ -9,11 +9,14 @@ import numpy as np
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
 from gradscope.trend import learns, matrices, sound_rows, update_ratios
+from gradscope.usual import steepness
 from gradscope.verdict import Evidence, Role
 
 
 @rule("GS202", explains=("stalled-loss", "slow-convergence"))
-def undersized_update(history: History, *, limit: float = 5e-5, gone: float = 1e-3) -> Iterator[Evidence]:
+def undersized_update(
+    history: History, *, limit: float = 5e-5, gone: float = 1e-3, idle: float = 1e-6
+) -> Iterator[Evidence]:
     """The weights hardly move: the learning rate is too low.
 
     What it does: the largest median (over weight matrices) of update norm / parameter norm in the whole run.
@@ -23,7 +26,9 @@ def undersized_update(history: History, *, limit: float = 5e-5, gone: float = 1e
     Thresholds: limit for the largest step of the run, so that warm-up, decay and convergence do not count. Healthy runs
     measured here reach 1e-3 at least once; fine-tuning at learning rate 1e-5 reaches 5e-4. Published bounds: 1e-4
     (TheDeepChecker), 1e-8 (SageMaker Debugger). gone, the learning rate at the end over its largest: a schedule that is
-    stepped per batch instead of per epoch is over within a hundred steps. Reported when the loss does not fall.
+    stepped per batch instead of per epoch is over within a hundred steps. idle, the largest step under which the
+    learning rate is a fault of its own, whatever else is wrong, provided that the loss is as steep as usual (gradient x
+    weights / loss above 0.01). Reported when the loss does not fall.
 
     Not flagged: converged runs, schedules that start or end near zero, updates of exactly zero (see
     unchanged-parameter).
@@ -44,6 +49,7 @@ def undersized_update(history: History, *, limit: float = 5e-5, gone: float = 1e
         yield from _decayed(history, gone)
         return
     role = Role.HARM if learns(history) is False else Role.CAUSE
+    own = top < idle and steepness(history) > 0.01
     for i in np.flatnonzero(columns)[:4]:
         s = table.subjects[i]
         value = float(np.nanmax(ratios[rows, i]))
@@ -57,6 +63,7 @@ def undersized_update(history: History, *, limit: float = 5e-5, gone: float = 1e
                 s.name,
                 s.module,
                 role=role,
+                own=own,
             )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import learns
+from gradscope.trend import fit_of, learns
 from gradscope.verdict import Evidence, Role
 
 
@@ -33,7 +33,13 @@ from gradscope.verdict import Evidence, Role
     ),
 )
 def unscaled_input(
-    history: History, *, size: float = 30.0, ratio: float = 50.0, normalizing: int = 1
+    history: History,
+    *,
+    size: float = 30.0,
+    ratio: float = 50.0,
+    normalizing: int = 1,
+    extreme: float = 10.0,
+    poor: float = 0.8,
 ) -> Iterator[Evidence]:
     """Inputs are very large, or their columns are of very different size.
 
@@ -45,7 +51,8 @@ def unscaled_input(
     Thresholds: size, RMS of the data (standardized data: 1, bytes: 100); ratio, largest feature over the median one,
     when the largest is above one; normalizing, whether an input of a normalization layer is left out (0: it is judged
     too). Many networks learn from raw data all the same, so it is reported when the loss does not fall, or when units
-    of the first layer are saturated or dead.
+    of the first layer are saturated or dead. extreme, the multiple of either bound that is reported of a loss that does
+    fall too, where the error stays above `poor` of a constant prediction's.
 
     Not flagged: token ids, inputs of a normalization layer, raw data that is learnt from.
 
@@ -54,7 +61,7 @@ def unscaled_input(
     table = history["input"]
     if not table.subjects:
         raise NotJudged("no data was seen entering a layer")
-    progress = learns(history)
+    progress, fit = learns(history), fit_of(history)
     modules = history["module"]
     for i, s in enumerate(table.subjects):
         if "Norm" in s.traits.get("consumer", "") and normalizing:
@@ -73,9 +80,11 @@ def unscaled_input(
                 known = modules.column(quantity)[:, k]
                 if m.module == s.module and np.isfinite(known).any():
                     blocked = max(blocked, float(np.nanmedian(known)))
-        if progress and blocked < 0.8:
+        far = rms > extreme * size or (unequal and uneven > extreme * ratio)
+        hardly = bool(progress and far and fit is not None and fit.closing >= poor)
+        if progress and blocked < 0.8 and not hardly:
             continue
-        role = Role.HARM if progress is False or blocked >= 0.8 else Role.CAUSE
+        role = Role.HARM if progress is False or blocked >= 0.8 or hardly else Role.CAUSE
         step = int(table.steps[0])
         if large:
             yield Evidence("RMS of the input", rms, ">", size, step, module=s.module, role=role)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.history import History
+from gradscope.history import Array, History
 from gradscope.rule import NotJudged, rule
 from gradscope.trend import layers, learns, sound_rows
 from gradscope.verdict import Evidence, Role
@@ -32,8 +32,10 @@ def vanishing_gradient(history: History, *, decay: float = 1e-3, depth: int = 3)
     et al. (2021) AutoTrainer, doi:10.1109/ICSE43902.2021.00043.
     """
     ordered = layers(history)
+    if not ordered:
+        raise NotJudged("the order of layers is unknown")
     if len(ordered) < depth:
-        raise NotJudged("the order of layers is unknown, or there are too few of them")
+        raise NotJudged(f"too few layers with weights: {len(ordered)}, and at least {depth} make a depth")
     if learns(history) is not False:
         return
     table = history["gradient"]
@@ -49,6 +51,7 @@ def vanishing_gradient(history: History, *, decay: float = 1e-3, depth: int = 3)
     low = [k for k in range(early) if ratio[k] < decay and ratio[k] > 0]
     if early < depth - 1 or not low:
         return
+    sized, most = norms / sizes, ordered[early][1]
     for k in low:
         module, columns = ordered[k]
         name = table.subjects[columns[0]].name
@@ -57,8 +60,16 @@ def vanishing_gradient(history: History, *, decay: float = 1e-3, depth: int = 3)
             float(ratio[k]),
             "<",
             decay,
-            int(table.steps[0]),
+            _onset(table.steps[rows], np.nanmax(sized[:, columns], axis=1), np.nanmax(sized[:, most], axis=1), decay),
             name,
             module,
             role=Role.HARM,
         )
+
+
+def _onset(steps: Array, given: Array, most: Array, decay: float) -> int:
+    """The first step from which on a layer gets under `decay` of what another gets, in most of the rest."""
+    low = given < decay * most
+    rest = np.cumsum(low[::-1])[::-1] / np.arange(len(low), 0, -1)
+    found = np.flatnonzero(low & (rest > 0.8))
+    return int(steps[found[0] if len(found) else 0])

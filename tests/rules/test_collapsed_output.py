@@ -84,3 +84,7 @@ def test_a_likelihood_of_known_targets_that_falls_excuses_a_small_spread(loss, f
     likelihood = {CALL: {"function": "poisson_nll_loss"}}
     history = healthy_run(loss=loss, traits=likelihood, modules={"batch_variation": {"": falling_to(1e-6)}})
     assert bool(found(collapsed_output, history)) is flagged
+
+
+def test_the_step_is_that_from_which_on_outputs_are_alike():
+    assert [e.step for e in found(collapsed_output, sick())] == [50]

@@ -49,3 +49,10 @@ def test_the_step_is_the_first_at_which_they_were_dead():
 
 def test_a_single_unit_shows_nothing():
     assert not found(dead_units, sick(traits={"second: relu": {"units": 1}}))
+
+
+@pytest.mark.parametrize(("zero", "step"), [(1.0, 27), (np.where(np.arange(100) < 29, 0.5, 1.0), 29), (0.5, 30)])
+def test_units_had_died_before_128_samples_told_so(zero, step):
+    history = sick(dead=np.where(np.arange(100) < 30, 0.2, 0.9))
+    history["module"].series("zero_fraction", "second: relu")[:] = zero
+    assert [e.step for e in found(dead_units, history)] == [step]

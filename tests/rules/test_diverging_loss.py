@@ -109,3 +109,7 @@ def test_it_is_harm_where_the_weights_run_away_too(parameters, role):
 
 def test_a_likelihood_of_known_targets_that_rises_is_harm_without_a_fit():
     assert signs(diverging_loss, sick(traits={CALL: {"function": "poisson_nll_loss"}})) == {(ENDS, None, "harm")}
+
+
+def test_a_loss_of_unknown_make_that_grows_geometrically_is_harm():
+    assert signs(diverging_loss, healthy_run(loss=1.3 ** np.arange(100), call=None)) == {(ENDS, None, "harm")}

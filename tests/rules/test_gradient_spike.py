@@ -70,3 +70,9 @@ def test_forty_steps_are_enough():
 def test_fewer_than_four_times_wide_steps_are_not_judged():
     with pytest.raises(NotJudged, match="fewer than 40 sound steps"):
         found(gradient_spike, sick(steps=39))
+
+
+def test_a_gradient_that_grows_with_the_loss_has_no_spikes():
+    norms = 4.0 ** np.arange(100)
+    history = healthy_run(loss=norms, gradients=dict.fromkeys(PARAMETERS, norms), call=None)
+    assert not found(gradient_spike, history)

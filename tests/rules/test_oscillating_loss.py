@@ -6,7 +6,7 @@ from gradscope.history import History
 from gradscope.rule import NotJudged
 from gradscope.rules.oscillating_loss import oscillating_loss
 
-from tests.specimens import CALL, found, healthy_run, signs, stuck
+from tests.specimens import CALL, found, healthy_run, noise, signs, stuck
 
 QUANTITY = "excess of alike targets within a batch"
 
@@ -88,3 +88,46 @@ def test_it_is_the_mean_error_that_tells_whether_sorted_targets_are_learnt(jump,
 def test_a_loss_that_is_unknown_is_told():
     with pytest.raises(NotJudged, match="the loss is unknown"):
         found(oscillating_loss, healthy_run(run={"loss": None}))
+
+
+def test_objectives_that_compete_are_not_judged():
+    with pytest.raises(NotJudged, match="several optimizers have losses of their own"):
+        found(oscillating_loss, sick(competing=True))
+
+
+@pytest.mark.parametrize(("means", "flagged"), [(1.0, False), (np.where(np.arange(100) < 50, 1.0, 0.0), True)])
+def test_targets_that_are_one_constant_by_design_show_nothing(means, flagged):
+    history = sick()
+    history["loss"].series("target_mean", CALL)[:] = means
+    history["loss"].series("target_deviation", CALL)[:] = 0
+    assert bool(found(oscillating_loss, history)) is flagged
+
+
+def test_two_calls_of_one_line_whose_targets_differ_show_nothing():
+    history = sick()
+    history.classes[CALL][:] = 3200
+    assert not found(oscillating_loss, history)
+
+
+@pytest.mark.parametrize(("factor", "flagged"), [(-1.0, True), (0.25, True)])
+def test_a_factor_on_the_loss_does_not_make_it_several_terms(factor, flagged):
+    history = sick()
+    history.run("loss")[:] *= factor
+    assert bool(found(oscillating_loss, history)) is flagged
+
+
+@pytest.mark.parametrize(
+    ("value", "passes", "reason"),
+    [
+        (noise(100), 1, "the loss is made of several terms"),
+        (noise(100), 4, "gradients accumulate over several batches"),
+        (1.0, 1, "the loss, or the error of the prediction, never changes"),
+    ],
+)
+def test_why_the_loss_is_another_is_told(value, passes, reason):
+    history = sick()
+    history["loss"].series("value", CALL)[:] = 2 + np.asarray(value)
+    history.run("loss")[:] = 2 + np.cumsum(noise(100, seed=1))
+    history.run("backward_passes")[:] = passes
+    with pytest.raises(NotJudged, match=reason):
+        found(oscillating_loss, history)

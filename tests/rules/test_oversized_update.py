@@ -68,3 +68,9 @@ def test_parameters_that_start_at_zero_show_nothing():
 def test_without_a_weight_matrix_it_is_not_judged():
     with pytest.raises(NotJudged, match="no update of a weight matrix was measured"):
         found(oversized_update, sick(traits={w: {"matrix": False} for w in WEIGHTS}))
+
+
+@pytest.mark.parametrize(("ratio", "gradient", "own"), [(31.0, 1.0, True), (29.0, 1.0, False), (31.0, 1e3, False)])
+def test_an_absurd_learning_rate_is_a_fault_of_its_own_where_the_loss_is_as_steep_as_usual(ratio, gradient, own):
+    history = sick(ratio=ratio, gradients=dict.fromkeys(PARAMETERS, gradient))
+    assert {e.own for e in found(oversized_update, history)} == {own}

@@ -127,3 +127,28 @@ def test_without_parameters_it_is_not_judged():
     empty.facts["cold"] = True
     with pytest.raises(NotJudged, match="no parameter was measured at the first step"):
         found(poor_initialization, empty)
+
+
+SIGNAL = ("signal RMS that enters the last layer", "first", "harm")
+GRADIENT = ("gradient RMS at the first layer", "first", "harm")
+
+
+def silent(**modules) -> History:
+    """A cold check whose gradient is zero, with some numbers of its modules."""
+    rows = [{"module": m, "forward_gain": 1.0, "gradient": g} for m, g in zip(LAYERS, (0.0, 0.0, 1.0), strict=True)]
+    return healthy_run(1, loss=None, call=None, cold=True, layers=rows, run={"loss": None}, modules=modules)
+
+
+def test_in_a_cold_check_a_signal_of_zero_is_harm():
+    history = silent(output_mean_square=0.0, input_mean_square={"second": 0.0, "output": 0.0})
+    assert SIGNAL in signs(poor_initialization, history)
+
+
+def test_in_a_cold_check_a_gradient_of_zero_is_harm():
+    assert GRADIENT in signs(poor_initialization, silent())
+
+
+def test_in_a_cold_check_a_last_layer_born_zero_is_no_harm():
+    history = silent()
+    history["parameter"].series("parameter_norm", "output.weight")[:] = 0
+    assert not {SIGNAL, GRADIENT} & signs(poor_initialization, history)

@@ -6,7 +6,7 @@ from gradscope.history import History
 from gradscope.rule import NotJudged
 from gradscope.rules.undersized_update import undersized_update
 
-from tests.specimens import WEIGHTS, found, healthy_run, learning, signs, stuck
+from tests.specimens import PARAMETERS, WEIGHTS, found, healthy_run, learning, signs, stuck
 
 QUANTITY = "largest update norm / parameter norm"
 
@@ -50,3 +50,9 @@ def test_a_healthy_run_shows_nothing():
 def test_without_measured_updates_it_is_not_judged(history):
     with pytest.raises(NotJudged, match="too few updates of a weight matrix were measured"):
         found(undersized_update, history)
+
+
+@pytest.mark.parametrize(("ratio", "gradient", "own"), [(9e-7, 1.0, True), (1.1e-6, 1.0, False), (9e-7, 1e-4, False)])
+def test_a_learning_rate_next_to_nothing_is_a_fault_of_its_own_where_the_loss_is_steep(ratio, gradient, own):
+    history = sick(ratio=ratio, gradients=dict.fromkeys(PARAMETERS, gradient))
+    assert {e.own for e in found(undersized_update, history)} == {own}

@@ -1,5 +1,6 @@
 """GS601 unscaled-input."""
 
+import numpy as np
 import pytest
 from gradscope.history import History
 from gradscope.rule import NotJudged
@@ -76,3 +77,11 @@ def test_a_healthy_run_shows_nothing():
 def test_without_any_data_it_is_not_judged():
     with pytest.raises(NotJudged, match="no data was seen entering a layer"):
         found(unscaled_input, History(objective="SGD"))
+
+
+@pytest.mark.parametrize(
+    ("deviation", "closing", "flagged"), [(310.0, 0.85, True), (290.0, 0.85, False), (310.0, 0.75, False)]
+)
+def test_extreme_data_is_told_of_a_loss_that_falls_when_little_was_learnt(deviation, closing, flagged):
+    falls = np.linspace(1, closing, 100) * np.where(np.arange(100) < 75, 1, closing / np.linspace(1, closing, 100))
+    assert bool(found(unscaled_input, sick(deviation=deviation, loss=falls))) is flagged

@@ -35,7 +35,7 @@ def test_decay_is_what_may_be_left_in_the_first_layer(first, flagged):
 
 
 def test_depth_is_the_fewest_layers_that_are_judged():
-    with pytest.raises(NotJudged, match="the order of layers is unknown, or there are too few of them"):
+    with pytest.raises(NotJudged, match="too few layers with weights: 3, and at least 4 make a depth"):
         found(vanishing_gradient, sick(), depth=4)
 
 
@@ -64,3 +64,13 @@ def test_depth_is_the_order_of_execution_and_not_of_names():
 
 def test_a_healthy_run_shows_nothing():
     assert not found(vanishing_gradient, healthy_run())
+
+
+def test_an_unknown_order_of_layers_is_told():
+    with pytest.raises(NotJudged, match=r"^the order of layers is unknown$"):
+        found(vanishing_gradient, sick(modules={"order": np.nan}))
+
+
+def test_the_step_is_that_from_which_on_the_gradient_is_gone():
+    (e,) = found(vanishing_gradient, sick(first=np.where(np.arange(100) < 30, 1.0, 1e-5)))
+    assert e.step == 30
