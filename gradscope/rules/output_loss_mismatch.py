@@ -29,6 +29,8 @@ PROBABILITIES = frozenset({"categorical_cross_entropy", "binary_cross_entropy"})
         "diverging-loss",
         "undersized-update",
         "dead-units",
+        "gradient-spike",
+        "oscillating-loss",
     ),
 )
 def output_loss_mismatch(
