@@ -152,7 +152,7 @@ def _scaler_scale(original: Any) -> Any:
     def scale(self: Any, outputs: Any) -> Any:
         result = original(self, outputs)
         for listener in LISTENERS:
-            listener.scaled(result, self._scale)
+            listener.scaled(result, getattr(self, "_scale", None))
         return result
 
     return scale

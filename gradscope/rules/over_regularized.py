@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.history import History
+from gradscope.history import Array, History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import FEWEST, Fit, fit_of, learns, matrices, sound_rows, total_gradient, why_no_fit
+from gradscope.trend import FEWEST, Fit, fit_of, learns, matrices, sound_rows, why_no_fit
 from gradscope.verdict import Evidence, Role
 
 
@@ -42,9 +42,9 @@ def over_regularized(
         return
     total = np.sqrt(np.nansum(np.square(table.column("parameter_norm")[rows][:, columns].astype("f8")), axis=1))
     decay = float(history.facts.get("settings", {}).get("weight_decay", 0.0))
-    gradient = total_gradient(history)[sound_rows(history, history["gradient"])]
+    gradient = _gradient_of(history, columns, rows)
     left = float(total[-1] / total[0]) if total[0] > 0 else 1.0
-    pull = decay * float(np.median(total)) / max(float(np.median(gradient)), 1e-30) if len(gradient) else 0.0
+    pull = decay * float(np.nanmedian(total / np.maximum(gradient, 1e-30))) if np.isfinite(gradient).any() else 0.0
     s = table.subjects[int(np.flatnonzero(columns)[0])]
     penalty = _penalty(history, fit)
     if left < shrink and (pull > outweigh if decay else penalty > outweigh):
@@ -64,6 +64,15 @@ def over_regularized(
             )
         else:
             yield Evidence("penalty in the loss / error", penalty, ">", outweigh, step, role=Role.HARM)
+
+
+def _gradient_of(history: History, columns: Array, rows: Array) -> Array:
+    """The gradient norm over the weight matrices alone, at the steps of the parameter table; NaN where unknown. A bias
+    is not held back by a penalty as the matrices are, and may have all the gradient that is left."""
+    table = history["gradient"]
+    norms = np.where(table.column("gradient_norm") > 0, table.column("gradient_norm"), 0)[:, columns]
+    known = dict(zip(table.steps.tolist(), np.sqrt(np.square(norms.astype("f8")).sum(axis=1)), strict=True))
+    return np.array([known.get(step, np.nan) for step in history["parameter"].steps[rows].tolist()])
 
 
 def _penalty(history: History, fit: Fit) -> float:

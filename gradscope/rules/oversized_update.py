@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import learns, matrices, spikes_of, total_gradient, update_ratios
+from gradscope.trend import fit_of, learns, matrices, spikes_of, total_gradient, update_ratios
 from gradscope.verdict import Evidence, Role
 
 
@@ -42,14 +42,17 @@ def oversized_update(
     between 1e-4 and 1e-2 (Karpathy's rule of thumb is 1e-3); healthy runs measured here peak at 0.2 in their first
     steps. SageMaker Debugger alarms at 10, TheDeepChecker at 0.1. absurd, the first step beyond which the learning rate
     is a fault of its own, whatever else is wrong, provided that the loss is as steep as usual there (gradient x weights
-    / loss between 0.1 and 10). Reported when the loss does not fall.
+    / loss between 0.1 and 10). Reported when the loss does not fall; and as a cause when it
+    falls, but the error is still that of a constant, and three steps were beyond the limit.
 
     Not flagged: parameters that start at zero, runs that learn.
 
     References: Ben Braiek & Khomh (2022) TheDeepChecker, doi:10.1145/3529318.
     """
     progress = learns(history)
-    if progress or progress is None:
+    fit = fit_of(history)
+    barely = progress and fit is not None and fit.closing > 0.8
+    if (progress and not barely) or progress is None:
         return
     table = history["parameter"]
     columns = matrices(table)
@@ -66,7 +69,7 @@ def oversized_update(
     if accidents:
         opening = float(np.nanmedian(median))
         peak[accidents] = 0
-    if (peak > limit).sum() < steps and not opening > typical:
+    if (peak > limit).sum() < (3 if barely else steps) and (barely or not opening > typical):
         return
     row = int(np.argmax(peak > limit)) if (peak > limit).any() else 0
     own = float(median[0]) > absurd and 0.1 < _first_steepness(history) < 10
@@ -84,7 +87,7 @@ def oversized_update(
                 int(table.steps[row]),
                 s.name,
                 s.module,
-                role=Role.HARM,
+                role=Role.CAUSE if barely else Role.HARM,
                 own=own,
             )
 

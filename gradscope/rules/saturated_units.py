@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.history import History
+from gradscope.history import Array, History
 from gradscope.rule import rule
 from gradscope.trend import first_step, learns, output_layers, sound_rows
 from gradscope.verdict import Evidence, Role
@@ -23,7 +23,9 @@ from gradscope.verdict import Evidence, Role
         "undersized-update",
     ),
 )
-def saturated_units(history: History, *, share: float = 0.8, early: float = 0.9) -> Iterator[Evidence]:
+def saturated_units(
+    history: History, *, share: float = 0.8, early: float = 0.9, several: float = 0.7
+) -> Iterator[Evidence]:
     """Hidden sigmoid or tanh units are stuck at their ends.
 
     What it does: per activation, the share of values where the slope is under 2 % of its largest (|tanh| > 0.99,
@@ -32,7 +34,7 @@ def saturated_units(history: History, *, share: float = 0.8, early: float = 0.9)
     Why is this bad: no gradient passes a saturated unit, so neither it nor what lies before it learns.
 
     Thresholds: share of saturated values (published: 50 % beyond +-5, 85 %) when the loss does not fall; early when it
-    does, from the first steps on.
+    does, from the first steps on; several, where more than one layer is so from the first steps on.
 
     Not flagged: the output activation, which is confident when it has learnt; gates that are open or shut in a run that
     learns.
@@ -44,16 +46,23 @@ def saturated_units(history: History, *, share: float = 0.8, early: float = 0.9)
     values = table.column("saturated_fraction")[rows]
     outputs = output_layers(history)
     progress = learns(history)
+    many = [i for i, s in enumerate(table.subjects) if s.module not in outputs and _throughout(values[:, i]) >= several]
+    bound = several if len(many) > 1 else early
     for i, s in enumerate(table.subjects):
         known = values[np.isfinite(values[:, i]), i]
         if not len(known) or s.module in outputs or s.traits.get("units", 1) < 2:
             continue
-        closing, opening = (
-            float(known[-max(1, len(known) // 4) :].mean()),
-            float(known[: max(1, len(known) // 10)].mean()),
-        )
-        stuck = closing >= share if progress is False else min(closing, opening) >= early
+        closing = float(known[-max(1, len(known) // 4) :].mean())
+        stuck = closing >= share if progress is False else _throughout(values[:, i]) >= bound
         if stuck:
             step = first_step(table, np.nan_to_num(table.column("saturated_fraction")[:, i]) >= share)
             role = Role.HARM if progress is False else Role.CAUSE
             yield Evidence("share of saturated values", closing, ">=", share, step, module=s.module, role=role)
+
+
+def _throughout(values: Array) -> float:
+    """The smaller of the share at the beginning and the share at the end; 0 when it was not seen."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return 0.0
+    return min(float(known[: max(1, len(known) // 10)].mean()), float(known[-max(1, len(known) // 4) :].mean()))

@@ -30,7 +30,8 @@ def stalled_loss(
     gradients above which a loss that falls, if barely, has only begun to (healthy recurrent networks linger at the
     constant for hundreds of steps). fewest, steps seen.
 
-    Not flagged: losses without a prediction and a target that could be seen (not judged), objectives that compete.
+    Not flagged: a plateau that is ending in the last steps; losses without a prediction and a target that could be seen
+    (not judged), objectives that compete.
     """
     if history.facts.get("competing"):
         raise NotJudged("several optimizers have losses of their own: they measure no progress")
@@ -44,7 +45,12 @@ def stalled_loss(
     stuck = close <= fit.closing <= above or (fit.closing > above and not trend.falling)
     cosine = history.run("gradient_cosine")[len(history["step"]) // 2 :]
     moving = trend.gain > 0 and trend.significance > 3 and np.isfinite(cosine).any() and np.nanmean(cosine) >= heading
-    if stuck and not moving and fit.closing >= 0.9 * min(fit.opening, 1.0):
+    if (
+        stuck
+        and not moving
+        and not (fit.closing < 1.1 and _has_left(history))
+        and fit.closing >= 0.9 * min(fit.opening, 1.0)
+    ):
         yield Evidence(
             "error / that of a constant prediction",
             fit.closing,
@@ -55,3 +61,16 @@ def stalled_loss(
             source=fit.site.source,
             role=Role.HARM,
         )
+
+
+def _has_left(history: History, *, least: float = 0.05, wide: int = 5) -> bool:
+    """Whether some steps in a row of the last quarter lie clearly under what came before: a plateau that is ending."""
+    loss = history.run("loss")
+    loss = loss[np.isfinite(loss)]
+    before, last = np.split(loss, [len(loss) * 3 // 4])
+    if len(last) < wide:
+        return False
+    middle = float(np.median(before))
+    spread = 1.4826 * float(np.median(np.abs(before - middle)))
+    lowest = float(np.median(np.lib.stride_tricks.sliding_window_view(last, wide), axis=1).min())
+    return middle - lowest > max(least * abs(middle), 4 * spread)

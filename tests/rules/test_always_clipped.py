@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from gradscope.history import History
 from gradscope.rules.always_clipped import always_clipped
+from gradscope.verdict import Role
 
-from tests.specimens import found, healthy_run, signs, stuck
+from tests.specimens import found, healthy_run, learning, signs, stuck
 
 
 def sick(*, clipped: int = 100, ratio: float = 50.0, loss=None) -> History:
@@ -43,3 +44,12 @@ def test_clipping_in_a_run_that_learns_shows_nothing():
 
 def test_a_run_without_clipping_shows_nothing():
     assert not found(always_clipped, healthy_run(loss=stuck(100)))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "optimizer", "flagged"), [(101, "SGD", True), (99, "SGD", False), (101, "Adam", False)]
+)
+def test_starved_is_the_bound_in_a_run_of_sgd_that_learns(ratio, optimizer, flagged):
+    history = sick(ratio=ratio, loss=learning(100))
+    history.facts["optimizer"] = optimizer
+    assert {e.role for e in found(always_clipped, history)} == ({Role.CAUSE} if flagged else set())

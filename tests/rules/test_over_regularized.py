@@ -85,3 +85,11 @@ def test_a_run_that_learns_while_its_weights_shrink_shows_nothing():
 def test_without_a_prediction_and_a_target_it_is_not_judged():
     with pytest.raises(NotJudged, match="no prediction and target were seen at a loss"):
         found(over_regularized, healthy_run(call=None))
+
+
+def test_the_gradient_of_biases_does_not_outweigh_the_decay_of_the_matrices():
+    history = decaying()
+    table = history["gradient"]
+    for step in range(100):
+        table.record(step, {"gradient_norm": {p: 100.0 for p in PARAMETERS if p not in WEIGHTS}})
+    assert signs(over_regularized, history) == {SHRUNK, DECAY}

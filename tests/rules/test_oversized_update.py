@@ -5,6 +5,7 @@ import pytest
 from gradscope.history import History
 from gradscope.rule import NotJudged
 from gradscope.rules.oversized_update import oversized_update
+from gradscope.verdict import Role
 
 from tests.specimens import PARAMETERS, WEIGHTS, found, healthy_run, signs, stuck
 
@@ -74,3 +75,13 @@ def test_without_a_weight_matrix_it_is_not_judged():
 def test_an_absurd_learning_rate_is_a_fault_of_its_own_where_the_loss_is_as_steep_as_usual(ratio, gradient, own):
     history = sick(ratio=ratio, gradients=dict.fromkeys(PARAMETERS, gradient))
     assert {e.own for e in found(oversized_update, history)} == {own}
+
+
+@pytest.mark.parametrize(("closing", "steps", "flagged"), [(0.9, 3, True), (0.9, 2, False), (0.5, 3, False)])
+def test_large_first_steps_of_a_run_that_hardly_learns_are_a_cause(closing, steps, flagged):
+    """The loss falls, but the error stays near that of a constant."""
+    loss = np.linspace(1.0, closing, 200)
+    ratio = np.where(np.arange(200) < steps, 0.9, 1e-3)
+    parameters = {"parameter_norm": dict.fromkeys(WEIGHTS, 1.0), "update_norm": dict.fromkeys(WEIGHTS, ratio)}
+    history = healthy_run(200, loss=loss, parameters=parameters)
+    assert {e.role for e in found(oversized_update, history)} == ({Role.CAUSE} if flagged else set())

@@ -53,3 +53,9 @@ def test_a_single_unit_shows_nothing():
 
 def test_a_healthy_run_shows_nothing():
     assert not found(saturated_units, healthy_run())
+
+
+@pytest.mark.parametrize(("saturated", "flagged"), [(0.701, True), (0.699, False)])
+def test_several_is_the_bound_where_more_than_one_layer_is_saturated_throughout(saturated, flagged):
+    history = healthy_run(modules={"saturated_fraction": dict.fromkeys(("first: relu", "second: relu"), saturated)})
+    assert bool(found(saturated_units, history)) is flagged

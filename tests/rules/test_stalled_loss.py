@@ -6,7 +6,7 @@ from gradscope.history import History
 from gradscope.rule import NotJudged
 from gradscope.rules.stalled_loss import stalled_loss
 
-from tests.specimens import CALL, found, healthy_run, noise, signs
+from tests.specimens import CALL, found, healthy_run, noise, signs, stuck
 
 QUANTITY = "error / that of a constant prediction"
 
@@ -81,3 +81,11 @@ def test_what_cannot_be_known_is_not_judged(history, reason):
 def test_what_is_unknown_is_told(changes, reason):
     with pytest.raises(NotJudged, match=reason):
         found(stalled_loss, healthy_run(**changes))
+
+
+@pytest.mark.parametrize(("low", "flagged"), [(0.9, False), (0.99, True)])
+def test_a_plateau_that_is_ending_is_no_stall(low, flagged):
+    """Six of the last steps fall under the constant, and the others rise above it: it moves."""
+    loss = stuck(100).copy()
+    loss[85:91], loss[91:] = low, 1.1
+    assert bool(found(stalled_loss, healthy_run(loss=loss, run={"gradient_cosine": 0.0}))) is flagged
