@@ -34,11 +34,11 @@ fast: $(VENV)/dev
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not corpus"
 
 corpus: $(VENV)/dev
-	$(BIN)/python -m pytest -q -m corpus -s
+	$(BIN)/python -m pytest -q -m corpus -s tests/corpus
 
 test: lint
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not corpus"
-	$(BIN)/python -m pytest -q -m corpus -s
+	$(BIN)/python -m pytest -q -m corpus -s tests/corpus
 
 bench: $(VENV)/dev
 	$(BIN)/python benchmarks/overhead.py
