@@ -36,6 +36,7 @@ class Forward:
         self.names = names
         self.active = False
         self.tapes = 0
+        self.in_loss = 0
         self.stack: list[Any] = []
         self.notes: list[Note] = []
         self.classes: list[tuple[str, Any]] = []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,8 @@ def install(patches: Patches, forward: Forward, guard: Guard) -> None:
     for owner in (tf, tf.math):
         patches.wrap(owner, "subtract", _difference(forward, guard))
     patches.wrap(tf.math, "log", _logarithm(forward, guard))
-    for owner, name in ((tf, "reshape"), (tf, "squeeze"), (tf, "cast"), (tf, "clip_by_value")):
+    patches.wrap(tf, "clip_by_value", _activation(forward, guard, "clamp"))
+    for owner, name in ((tf, "reshape"), (tf, "squeeze"), (tf, "cast")):
         patches.wrap(owner, name, _view(forward, guard))
 
 
@@ -103,7 +105,8 @@ def _view(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
 def _loss_object(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
     def make(original: Any) -> Any:
         def call(self: Any, y_true: Any, y_pred: Any, *args: Any, **kwargs: Any) -> Any:
-            result = original(self, y_true, y_pred, *args, **kwargs)
+            with inside_loss(forward):
+                result = original(self, y_true, y_pred, *args, **kwargs)
             function = getattr(self, "fn", None)
             name = getattr(function, "__name__", None) or type(self).__name__
             if forward.looking:
@@ -120,7 +123,8 @@ def _loss_object(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
 def _loss_function(forward: Forward, guard: Guard, name: str) -> Callable[[Any], Any]:
     def make(original: Any) -> Any:
         def call(y_true: Any, y_pred: Any, *args: Any, **kwargs: Any) -> Any:
-            result = original(y_true, y_pred, *args, **kwargs)
+            with inside_loss(forward):
+                result = original(y_true, y_pred, *args, **kwargs)
             if forward.looking:
                 given = {"from_logits": args[0]} if args else kwargs
                 guard(note_loss, forward, name, y_true, y_pred, result, given, False, place())
@@ -129,6 +133,16 @@ def _loss_function(forward: Forward, guard: Guard, name: str) -> Callable[[Any],
         return call
 
     return make
+
+
+@contextlib.contextmanager
+def inside_loss(forward: Forward) -> Iterator[None]:
+    """While a loss of Keras computes, its own differences are none that somebody wrote by hand."""
+    forward.in_loss += 1
+    try:
+        yield
+    finally:
+        forward.in_loss -= 1
 
 
 def _fused(forward: Forward, guard: Guard, function: str) -> Callable[[Any], Any]:
@@ -265,7 +279,7 @@ def _difference(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
     def make(original: Any) -> Any:
         def subtract(left: Any, right: Any, *args: Any, **kwargs: Any) -> Any:
             out = original(left, right, *args, **kwargs)
-            if forward.looking and not forward.stack and is_float(out):
+            if forward.looking and not forward.stack and not forward.in_loss and is_float(out):
                 guard(note_difference, forward, left, right, place())
             return out
 

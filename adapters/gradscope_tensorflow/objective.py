@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from gradscope import statistics
 from gradscope.history import History, Subject
 from gradscope.row import Note, Row, write
@@ -69,7 +70,7 @@ class Objective:
             "module_type": type(owner).__name__ if owner is not None else "",
             "library": False,
             "training": True,
-            "reachable": owner is not None or not self.names.roots,
+            "reachable": owner is not None or isinstance(variable, tf.Variable) or not self.names.roots,
         }
         source = self.names.source(owner) if owner is not None else None
         return Subject(name, module, str(variable.dtype).rpartition("'")[0].rpartition("'")[2], source, traits)
@@ -110,6 +111,7 @@ class Objective:
             "gradient_cosine": statistics.cosine(self._direction, direction) if self._direction is not None else None,
             "loss_scale": scale,
         }
+        row.values["clip_before"], row.values["clip_limit"] = clipping(self.optimizer, row.norms, self._gradients)
         self._direction = direction
         row.parameters = np.array([self._statistics(at) for at in range(row.width)]).reshape(row.width, 8)
         row.notes, row.classes = list(notes), list(classes)
@@ -129,6 +131,19 @@ class Objective:
         change, moved = statistics.parameter_change(before, after)
         norm, deviation = statistics.l2_norm(before), statistics.deviation(before)
         return [*found, norm, deviation, change, moved, statistics.nonfinite_count(after)]
+
+
+def clipping(optimizer: Any, norms: list[float], gradients: list[Any]) -> tuple[float | None, float | None]:
+    """(norm of all gradients, norm that the optimizer's own clipping leaves of it); None where it does not clip."""
+    before = math.hypot(*norms)
+    if getattr(optimizer, "global_clipnorm", None):
+        return before, float(optimizer.global_clipnorm)
+    if getattr(optimizer, "clipnorm", None):
+        return before, math.hypot(*(min(n, float(optimizer.clipnorm)) for n in norms))
+    if getattr(optimizer, "clipvalue", None):
+        limit = float(optimizer.clipvalue)
+        return before, math.hypot(*(statistics.l2_norm(np.clip(g, -limit, limit)) for g in gradients if g is not None))
+    return None, None
 
 
 def dense(gradient: Any) -> Any:

@@ -33,8 +33,9 @@ def over_regularized(
     fit = fit_of(history)
     if fit is None:
         raise NotJudged(why_no_fit(history))
-    if fit.closing < 0.9 or learns(history):
-        return
+    penalty = _penalty(history, fit)
+    if fit.closing < 0.9 or (learns(history) and not penalty > outweigh):
+        return  # a loss that is mostly penalty falls with the weights, and tells nothing
     table = history["parameter"]
     columns = matrices(table)
     rows = sound_rows(history, table)
@@ -46,7 +47,6 @@ def over_regularized(
     left = float(total[-1] / total[0]) if total[0] > 0 else 1.0
     pull = decay * float(np.nanmedian(total / np.maximum(gradient, 1e-30))) if np.isfinite(gradient).any() else 0.0
     s = table.subjects[int(np.flatnonzero(columns)[0])]
-    penalty = _penalty(history, fit)
     if left < shrink and (pull > outweigh if decay else penalty > outweigh):
         step = int(table.steps[0])
         yield Evidence(

@@ -93,3 +93,8 @@ def test_the_gradient_of_biases_does_not_outweigh_the_decay_of_the_matrices():
     for step in range(100):
         table.record(step, {"gradient_norm": {p: 100.0 for p in PARAMETERS if p not in WEIGHTS}})
     assert signs(over_regularized, history) == {SHRUNK, DECAY}
+
+
+def test_a_loss_that_falls_with_its_penalty_alone_is_no_progress():
+    history = sick(loss=np.linspace(1.0, 0.93, 100), penalty=50.0)
+    assert signs(over_regularized, history) == {SHRUNK, PENALTY}

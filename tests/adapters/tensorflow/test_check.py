@@ -170,3 +170,30 @@ def test_everything_is_put_back_after_a_check(tmp_path: Path) -> None:
     after = (keras.Layer.__call__, keras.Loss.__call__, tf.GradientTape.gradient, tf.nn.relu, tf.Tensor.__sub__)
     assert after == before
     assert not tf.config.functions_run_eagerly()
+
+
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm", "clipvalue"])
+def test_clipping_by_the_optimizer_is_seen(clip: str, tmp_path: Path) -> None:
+    body = fit(f"{HIDDEN}, layers.Dense(1)", "mse", optimizer=f"keras.optimizers.SGD(0.01, {clip}=1e-5)")
+    assert "always-clipped" in names(check(tmp_path, body))
+
+
+def test_a_penalty_that_outweighs_the_error_is_named(tmp_path: Path) -> None:
+    dense = "layers.Dense(32, activation='tanh', kernel_regularizer='l2')"
+    strong = dense.replace("'l2'", "keras.regularizers.L2(10.0)")
+    assert "over-regularized" in names(check(tmp_path, fit(f"{strong}, {strong}, layers.Dense(1)", "mse")))
+    assert names(check(tmp_path, fit(f"{dense}, layers.Dense(1)", "mse"))) == []
+
+
+def test_a_logarithm_of_clipped_probabilities_is_safe(tmp_path: Path) -> None:
+    body = """
+model = keras.Sequential([keras.Input((8,)), layers.Dense(32, "relu"), layers.Dense(1, "sigmoid")])
+optimizer = keras.optimizers.Adam(0.05)
+y = label[:, None].astype("float32")
+for _ in range(100):
+    with tf.GradientTape() as tape:
+        p = tf.clip_by_value(model(x), 1e-7, 1 - 1e-7)
+        loss = -tf.reduce_mean(y * tf.math.log(p) + (1 - y) * tf.math.log(1 - p))
+    optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+"""
+    assert names(check(tmp_path, body)) == []
