@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from gradscope.row import Note
+from gradscope.statistics import MODULE_STATISTICS
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -141,7 +142,7 @@ class Forward:
             Note(
                 "module",
                 name,
-                ("order", *measure.MODULE_STATISTICS),
+                ("order", *MODULE_STATISTICS),
                 torch.cat([order, values]),
                 traits,
                 name,

@@ -15,14 +15,6 @@ import torch
 from gradscope.row import Fetched
 from torch import Tensor
 
-MODULE_STATISTICS = (
-    "output_mean_square",
-    "input_mean_square",
-    "zero_fraction",
-    "batch_variation",
-    "output_nonfinite",
-    "input_nonfinite",
-)
 DENSE_FLOATS = (torch.float32, torch.float64)
 SMALL = 2**14
 """Tensors of at most that many elements are reduced in one call; its float32 sums are within 1e-5 up to here."""
@@ -151,7 +143,7 @@ def storable(value: Tensor) -> Tensor:
 
 
 def output_statistics(output: Tensor, given: Tensor | None) -> Tensor:
-    """MODULE_STATISTICS of one module call, float32, shape (6,)."""
+    """MODULE_STATISTICS (gradscope.statistics) of one module call, float32, shape (6,)."""
     out = output.detach().float()
     square = out.square().mean()
     zero = (out == 0).float().mean()
