@@ -5,14 +5,14 @@
 10  scope
  9  diagnosis
  8  plugins, gate
- 7  builtin
+ 7  builtin, reference.specimens
  6  rules/*, remedies/*, reporters/*
- 5  report, usual
- 4  rule, remedy, trend, row, gains
- 3  history
- 2  statistics, adapter, workload, script
- 1  settings
- 0  errors, verdict, reporter, hookspecs, frames, guard, schedule, imports
+ 5  report, usual, reference.plans
+ 4  rule, remedy, trend, row, gains, reference.trainer
+ 3  history, reference.optimizers
+ 2  statistics, adapter, workload, script, reference.network
+ 1  settings, reference.activations, reference.losses
+ 0  errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, reference, reference.layers
 
 Imports for type checking alone may look up: nothing is loaded by them.
 """
@@ -38,7 +38,7 @@ BESIDE = {"numpy", "pluggy"}
 
 def floor(module: str) -> int | None:
     """The floor of a module of gradscope, by its own name or by that of its folder."""
-    return FLOORS.get(module.split(".", maxsplit=1)[0])
+    return FLOORS.get(module, FLOORS.get(module.split(".", maxsplit=1)[0]))
 
 
 def imports(path: Path) -> Iterator[str]:

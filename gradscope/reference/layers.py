@@ -1,0 +1,128 @@
+"""Layers: what each of them computes, forward and backward. They hold names and sizes; weights are handed to them.
+
+Images are (samples, height, width, channels), kernels of a convolution (height, width, inputs, outputs), those of a
+dense layer (inputs, outputs). Every array keeps the precision of what is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Weights = Mapping[str, Array]
+"""The weights of one layer by their short names: kernel, bias, gamma, beta."""
+Gradients = dict[str, Array]
+
+
+class Layer(Protocol):
+    """A step of a network. `kept` is whatever forward() wants to find again in backward()."""
+
+    @property
+    def name(self) -> str:
+        """Leads the names of its weights."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every weight, by short name."""
+
+    def forward(self, weights: Weights, given: Array) -> tuple[Array, Any]:
+        """(output, kept)."""
+
+    def backward(self, weights: Weights, kept: Any, slope: Array) -> tuple[Array, Gradients]:
+        """(gradient of what was given, gradients of the weights), from the gradient of the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """x W + b."""
+
+    name: str
+    inputs: int
+    outputs: int
+    bias: bool = True
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Kernel and bias."""
+        kernel = {"kernel": (self.inputs, self.outputs)}
+        return kernel | ({"bias": (self.outputs,)} if self.bias else {})
+
+    def forward(self, weights: Weights, given: Array) -> tuple[Array, Any]:
+        """Shape (samples, outputs)."""
+        out = given @ weights["kernel"]
+        return (out + weights["bias"] if self.bias else out), given
+
+    def backward(self, weights: Weights, kept: Any, slope: Array) -> tuple[Array, Gradients]:
+        """dW = x' dy, db = sum over samples of dy, dx = dy W'."""
+        found = {"kernel": kept.T @ slope}
+        if self.bias:
+            found["bias"] = slope.sum(0)
+        return slope @ weights["kernel"].T, found
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """A two-dimensional convolution without padding, stride one."""
+
+    name: str
+    inputs: int
+    outputs: int
+    width: int = 3
+    bias: bool = True
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Kernel and bias."""
+        kernel = {"kernel": (self.width, self.width, self.inputs, self.outputs)}
+        return kernel | ({"bias": (self.outputs,)} if self.bias else {})
+
+    def forward(self, weights: Weights, given: Array) -> tuple[Array, Any]:
+        """Shape (samples, height - width + 1, width - width + 1, outputs)."""
+        windows = sliding_window_view(given, (self.width, self.width), axis=(1, 2))  # n, h, w, channel, row, column
+        out = np.tensordot(windows, weights["kernel"], axes=((4, 5, 3), (0, 1, 2)))
+        return (out + weights["bias"] if self.bias else out), (given.shape, windows)
+
+    def backward(self, weights: Weights, kept: Any, slope: Array) -> tuple[Array, Gradients]:
+        """The kernel meets every window, and every window gets its part back."""
+        shape, windows = kept
+        found = {"kernel": np.tensordot(windows, slope, axes=((0, 1, 2), (0, 1, 2))).transpose(1, 2, 0, 3)}
+        if self.bias:
+            found["bias"] = slope.sum((0, 1, 2))
+        back = np.zeros(shape, slope.dtype)
+        rows, columns = slope.shape[1:3]
+        for i in range(self.width):
+            for j in range(self.width):
+                back[:, i : i + rows, j : j + columns] += slope @ weights["kernel"][i, j].T
+        return back, found
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNorm:
+    """(x - mean) / sqrt(variance + epsilon) x gamma + beta, with mean and biased variance of the batch itself, over all
+    dimensions but the last."""
+
+    name: str
+    features: int
+    epsilon: float = 1e-5
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Gamma and beta."""
+        return {"gamma": (self.features,), "beta": (self.features,)}
+
+    def forward(self, weights: Weights, given: Array) -> tuple[Array, Any]:
+        """Shape of what was given."""
+        axes = tuple(range(given.ndim - 1))
+        scale = 1 / np.sqrt(given.var(axes) + given.dtype.type(self.epsilon))
+        standard = (given - given.mean(axes)) * scale
+        return standard * weights["gamma"] + weights["beta"], (standard, scale)
+
+    def backward(self, weights: Weights, kept: Any, slope: Array) -> tuple[Array, Gradients]:
+        """dx = gamma / deviation x (dy - mean(dy) - x^ mean(dy x^)): Ioffe & Szegedy (2015) arXiv:1502.03167."""
+        standard, scale = kept
+        axes = tuple(range(slope.ndim - 1))
+        found = {"gamma": (slope * standard).sum(axes), "beta": slope.sum(axes)}
+        inner = slope - slope.mean(axes) - standard * (slope * standard).mean(axes)
+        return weights["gamma"] * scale * inner, found

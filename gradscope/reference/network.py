@@ -1,0 +1,59 @@
+"""Network: layers one after the other, and the chain rule through them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradscope.reference.layers import Array, Layer
+from gradscope.reference.losses import Loss
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Layers in the order in which they run. Weights are named "layer.weight"."""
+
+    layers: tuple[Layer, ...]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every weight, in the order of the layers."""
+        return {f"{at.name}.{k}": shape for at in self.layers for k, shape in at.shapes().items()}
+
+    def initial(self, seed: int, gain: float = math.sqrt(2)) -> dict[str, Array]:
+        """Weights to begin with, float32: kernels normal with deviation gain / sqrt(fan-in) (He et al. 2015), gamma
+        one, the rest zero."""
+        random = np.random.default_rng(seed)
+        found = {}
+        for name, shape in self.shapes().items():
+            if name.endswith(".kernel"):
+                found[name] = (random.normal(size=shape) * gain / math.sqrt(math.prod(shape[:-1]))).astype("f4")
+            else:
+                found[name] = np.full(shape, 1.0 if name.endswith(".gamma") else 0.0, "f4")
+        return found
+
+    def forward(self, weights: Mapping[str, Array], given: Array) -> tuple[Array, list[Any]]:
+        """(output, what each layer kept)."""
+        kept = []
+        for layer in self.layers:
+            given, one = layer.forward(self._of(layer, weights), given)
+            kept.append(one)
+        return given, kept
+
+    def gradients(
+        self, weights: Mapping[str, Array], loss: Loss, given: Array, target: Array
+    ) -> tuple[Any, dict[str, Array]]:
+        """(value of the loss, gradient of every weight)."""
+        output, kept = self.forward(weights, given)
+        value, slope = loss(output, target)
+        found: dict[str, Array] = {}
+        for layer, one in zip(reversed(self.layers), reversed(kept), strict=True):
+            slope, own = layer.backward(self._of(layer, weights), one, slope)
+            found |= {f"{layer.name}.{k}": g for k, g in own.items()}
+        return value, {name: found[name] for name in weights}
+
+    def _of(self, layer: Layer, weights: Mapping[str, Array]) -> dict[str, Array]:
+        return {k: weights[f"{layer.name}.{k}"] for k in layer.shapes()}

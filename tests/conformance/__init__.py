@@ -1,0 +1,1 @@
+"""Agreement: the same numbers and the same verdicts from every framework."""

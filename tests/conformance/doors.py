@@ -1,0 +1,43 @@
+"""Doors: how a plan is trained in each framework under observation. A door whose framework is missing is skipped."""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+
+import pytest
+from gradscope import Scope
+from gradscope.reference.plans import Plan
+
+NEEDS = {
+    "torch": ("torch", "gradscope_torch.session"),
+    "tensorflow": ("tensorflow", "keras", "gradscope_tensorflow.session"),
+    "jax": ("jax", "optax", "gradscope_jax.session"),
+    "mxnet": ("mxnet", "gradscope_mxnet.watch"),
+}
+WAYS = [
+    ("torch", "session"),
+    ("torch", "watch"),
+    ("tensorflow", "session"),
+    ("tensorflow", "tape"),
+    ("tensorflow", "watch"),
+    ("jax", "session"),
+    ("jax", "watch"),
+    ("mxnet", "watch"),
+]
+"""(framework, way). session: what `gradscope check` uses, and `tape` a loop of one's own under it; watch: what one line
+in a loop does."""
+
+
+def door(framework: str) -> ModuleType:
+    """The module that builds plans in a framework. Skips the test when the framework or its adapter is missing."""
+    for needed in NEEDS[framework]:
+        pytest.importorskip(needed)
+    return __import__(f"tests.conformance.{framework}_door", fromlist=["observed"])
+
+
+@functools.cache
+def trained(framework: str, way: str, plan: Plan) -> Scope:
+    """The closed scope of one training; plans are compared by identity, and trained once."""
+    scope: Scope = door(framework).observed(plan, way)
+    return scope
