@@ -167,6 +167,21 @@ class Scope:
         if columns:
             history["parameter"].record(step, columns)
 
+    def tape(self, **options: Any) -> Any:
+        """A tf.GradientTape whose gradients this scope observes; options are those of tf.GradientTape.
+
+        Raises UsageError when the watched model is not TensorFlow's, MissingFramework without TensorFlow.
+        """
+        if self.watched is None:
+            adapter = next((a for a in plugins().adapters() if hasattr(a, "listen")), None)
+            if adapter is None:
+                raise UsageError("tape(): no adapter here has gradient tapes")
+            self.watched = installed(adapter).listen(self)
+        make = getattr(self.watched, "tape", None)
+        if make is None:
+            raise UsageError("tape(): only what runs on TensorFlow has gradient tapes; the watched model does not")
+        return make(**options)
+
     def report(self) -> Report:
         """The verdicts on everything seen so far; can be asked for at any time."""
         if self.watched is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,10 +31,11 @@ class Origin:
 
 
 class Forward:
-    """The notes of the running step. `active` says whether anything is noted at all."""
+    """The notes of the running step. `active` says whether anything is noted at all, `sees` which tensors."""
 
-    def __init__(self, names: Names):
+    def __init__(self, names: Names, sees: Callable[[Any], bool] | None = None):
         self.names = names
+        self.sees = sees or is_eager
         self.active = False
         self.tapes = 0
         self.in_loss = 0
@@ -152,7 +154,7 @@ class Forward:
     def note_activation(self, operation: str, given: Any, out: Any) -> None:
         """One activation function was applied: its dead and its saturated units."""
         before = self.origin(given)
-        if before.data:
+        if before.data or not is_float(out):
             return
         layer = self.current_module() or before.layer
         one_unit = "softmax" in operation and len(out.shape) > 0 and out.shape[-1] == 1

@@ -80,7 +80,7 @@ def _activation(forward: Forward, guard: Guard, operation: str) -> Callable[[Any
         def activation(*args: Any, **kwargs: Any) -> Any:
             out = original(*args, **kwargs)
             given = args[0] if args else next(iter(kwargs.values()), None)
-            if forward.looking and is_float(out) and is_eager(given):
+            if forward.looking and forward.sees(out) and forward.sees(given):
                 guard(forward.note_activation, operation, given, out)
             return out
 
@@ -93,13 +93,18 @@ def _view(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
     def make(original: Any) -> Any:
         def view(*args: Any, **kwargs: Any) -> Any:
             out = original(*args, **kwargs)
-            if forward.looking and args and is_eager(args[0]):
-                guard(forward.mark, out, forward.origin(args[0]))
+            if forward.looking and args and forward.sees(args[0]):
+                guard(note_view, forward, args[0], out)
             return out
 
         return view
 
     return make
+
+
+def note_view(forward: Forward, given: Any, out: Any) -> None:
+    """The same values in another shape."""
+    forward.mark(out, forward.origin(given))
 
 
 def _loss_object(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
@@ -279,7 +284,7 @@ def _difference(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
     def make(original: Any) -> Any:
         def subtract(left: Any, right: Any, *args: Any, **kwargs: Any) -> Any:
             out = original(left, right, *args, **kwargs)
-            if forward.looking and not forward.stack and not forward.in_loss and is_float(out):
+            if forward.looking and not forward.stack and not forward.in_loss and forward.sees(out):
                 guard(note_difference, forward, left, right, place())
             return out
 
@@ -291,7 +296,7 @@ def _difference(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
 def note_difference(forward: Forward, left: Any, right: Any, line: str | None) -> None:
     """A loss written by hand: the output of a root layer minus data."""
     left_out, right_out = forward.origin(left).is_output, forward.origin(right).is_output
-    if left_out == right_out:
+    if left_out == right_out or not is_float(left if left_out else right):
         return
     prediction, target = (left, right) if left_out else (right, left)
     if not is_eager(target):
@@ -312,7 +317,7 @@ def _logarithm(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
     def make(original: Any) -> Any:
         def log(x: Any, *args: Any, **kwargs: Any) -> Any:
             out = original(x, *args, **kwargs)
-            if forward.looking and is_float(x) and called_by_user(sys._getframe(1)):
+            if forward.looking and forward.sees(x) and called_by_user(sys._getframe(1)):
                 guard(note_logarithm, forward, x, place())
             return out
 
@@ -324,7 +329,7 @@ def _logarithm(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
 def note_logarithm(forward: Forward, given: Any, line: str | None) -> None:
     """log of what a sigmoid or softmax returned, unprotected: how near to zero its argument came."""
     origin = forward.origin(given)
-    if origin.operation not in {"sigmoid", "softmax"}:
+    if origin.operation not in {"sigmoid", "softmax"} or not is_float(given):
         return
     site = f"log at {line or '?'}"
     traits = {"function": "log", "operation": origin.operation, "layer": origin.layer, "classes": False}

@@ -22,6 +22,7 @@ class Patches:
         ours = make(original)
         ours.__wrapped__ = original
         ours.__name__ = getattr(original, "__name__", name)
+        ours.autograph_info__ = {}  # so that AutoGraph calls it as it is, and does not rewrite it
         ours = staticmethod(ours) if isinstance(before, staticmethod) else ours
         setattr(owner, name, ours)
         self._held.append((owner, name, before, ours))

@@ -36,6 +36,12 @@ class TensorFlowAdapter:
 
         return Watch(scope, model, optimizer)
 
+    def listen(self, scope: Scope) -> Any:
+        """Observes what is differentiated by the tapes of a scope that watches no model."""
+        from gradscope_tensorflow.watch import Watch
+
+        return Watch(scope)
+
     def session(self, scope: Scope) -> Any:
         """A context in which everything that trains is observed."""
         from gradscope_tensorflow.session import Session

@@ -1,271 +1,315 @@
-"""watch(model, optimizer) for Keras: statistics are reduced inside the graph, and read by the host a few steps later.
+"""watch(model, optimizer) for Keras on TensorFlow: the same for graphs and for eager loops, and nothing runs eagerly
+for it.
 
-Nothing runs eagerly for it. The optimizer's step, wherever it is traced, writes one row of gradient norms and the loss
-into a small variable; the host reads that variable when it is full, and at every report.
+The optimizer's step, wherever it is traced, writes one row of gradient norms and the loss into a small variable, which
+the host reads when it is nearly full, and at every report. On the steps of the sparse schedule, and on the first that
+is not finite, the same step hands the tensors of its forward pass to the host.
 """
 
 from __future__ import annotations
 
-import math
+import weakref
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-from gradscope import statistics
-from gradscope.errors import CannotJudge, UsageError
 from gradscope.guard import guarded
-from gradscope.row import Row, write
 from gradscope.schedule import sparse_schedule
 from gradscope.scope import Scope
-from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
+from tensorflow.python.eager.polymorphic_function.polymorphic_function import Function
 
+from gradscope_tensorflow import functions
+from gradscope_tensorflow.arguments import check_arguments
+from gradscope_tensorflow.events import Events, is_tensor
+from gradscope_tensorflow.forward import Forward
+from gradscope_tensorflow.losses import Losses
 from gradscope_tensorflow.names import Names
-from gradscope_tensorflow.objective import Objective
 from gradscope_tensorflow.patches import Patches
-from gradscope_tensorflow.recorder import described
+from gradscope_tensorflow.ring import ROWS
 from gradscope_tensorflow.source import Sources
+from gradscope_tensorflow.track import Track, underlying
+from gradscope_tensorflow.witness import Witness
 
-ROWS = 64
-"""Steps that may pass before the host reads what the graph wrote."""
-UNREAD = 3
-"""Columns of a row before its norms: the number of the step, the loss, the rate."""
-
-
-class Ring:
-    """The variable that the steps of one optimizer write into, one row each."""
-
-    def __init__(self, variables: list[Any]):
-        self.variables = variables
-        self.columns = {id(v): UNREAD + at for at, v in enumerate(variables)}
-        self.read = 0
-        with tf.init_scope():
-            self.cells = tf.Variable(tf.fill([ROWS, UNREAD + len(variables)], -1.0), trainable=False)
-
-    def write(self, step: Any, loss: Any, rate: Any, gradients: dict[int, Any]) -> None:
-        """Part of the graph of a step: writes its row."""
-        head = [tf.cast(step, tf.float32), tf.cast(loss, tf.float32), tf.cast(rate, tf.float32)]
-        row = tf.stack([*head, *(norm_of(gradients.get(id(v))) for v in self.variables)])
-        self.cells.scatter_nd_update([[tf.cast(step, tf.int32) % ROWS]], [row])
-
-    def unread(self) -> list[Any]:
-        """The rows that came since the last call, in their order."""
-        cells = self.cells.numpy()
-        fresh = sorted((r for r in cells if r[0] >= self.read), key=lambda r: r[0])
-        if fresh:
-            self.read = int(fresh[-1][0]) + 1
-        return fresh
+OPEN: list[Any] = []
+"""The watches that are not closed, the latest last."""
 
 
 class Watch:
-    """Wrappers that close() takes away; a model that was traced before is traced anew."""
+    """Wrappers that close() takes away; a model that was traced before is traced anew.
 
-    def __init__(self, scope: Scope, model: Any, optimizer: Any):
-        models = list(model) if isinstance(model, list | tuple) else [model]
+    Without a model every optimizer counts whose variables a tape of this scope differentiated for.
+    """
+
+    def __init__(self, scope: Scope, model: Any = None, optimizer: Any = None):
+        self.models = [] if model is None else list(model) if isinstance(model, list | tuple) else [model]
         given = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer] if optimizer else []
         self.scope = scope
-        self.models = models
-        self.optimizers = given or [m.optimizer for m in models if getattr(m, "optimizer", None) is not None]
-        check_arguments(models, self.optimizers)
+        self.optimizers = given or [m.optimizer for m in self.models if getattr(m, "optimizer", None) is not None]
+        if model is not None:
+            check_arguments(self.models, self.optimizers)
+        self.scalers = [o for o in self.optimizers if hasattr(o, "inner_optimizer")]
+        self.optimizers += [o.inner_optimizer for o in self.scalers]
         self.names = Names(Sources())
-        for one in models:
+        for one in self.models:
             self.names.add_root(one)
-        self.optimizers += [o.inner_optimizer for o in self.optimizers if hasattr(o, "inner_optimizer")]
-        self.objectives: dict[int, Objective] = {}
-        self.rings: dict[int, Ring] = {}
-        self._loss: Any = None
-        self._before: dict[int, Any] = {}
-        self._began = 0
-        self._apply = guarded("keras optimizers", scope.failures, self._write)
-        self._begin = guarded("keras fit", scope.failures, self._begins)
-        self._end = guarded("keras fit", scope.failures, self._ended)
-        scope.limits["activations"] = "the model runs as a graph: its layers are seen by `gradscope check` only"
+        self.forward = Forward(self.names, is_tensor)
+        self.forward.active = True
+        self.events = Events(self.forward)
+        self.losses = Losses()
+        self.witness = Witness(scope, self.events)
+        self.tracks: dict[int, Track] = {}
+        self.closed = False
+        self._calls: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._idle: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._running = False
+        self._before: tuple[dict[int, int], dict[int, Any]] | None = None
+        self._scaled: dict[int, tuple[list[Any], list[Any] | None]] = {}
+        self._guard()
         self.patches = Patches()
-        self.patches.wrap(BaseOptimizer, "apply", self._wrap_apply)
-        self.patches.wrap(tf.GradientTape, "gradient", self._wrap_gradient)
-        self.patches.wrap(TensorFlowTrainer, "make_train_function", self._wrap_train_function)
+        self._install()
         self._trace_anew()
+        OPEN.append(self)
+
+    def _guard(self) -> None:
+        failures = self.scope.failures
+        self._apply = guarded("keras optimizers", failures, self._write)
+        self._eager_ended = guarded("keras optimizers", failures, self._eager_step_ended)
+        self._begin = guarded("tf.function", failures, self._function_begins)
+        self._end = guarded("tf.function", failures, self._function_ended)
+        self._enter = guarded("keras layers", failures, self._layer_begins)
+        self._leave = guarded("keras layers", failures, self.events.left)
+        self._differentiated = guarded("tf.GradientTape", failures, self.losses.differentiated)
+
+    def _install(self) -> None:
+        wrap = self.patches.wrap
+        wrap(BaseOptimizer, "apply", self._wrap_apply)
+        if self.scalers or not self.models:
+            wrap(keras.optimizers.LossScaleOptimizer, "_common_apply", self._wrap_scaled)
+            wrap(keras.optimizers.LossScaleOptimizer, "_stateful_handle_non_finite_grads", self._wrap_overflow)
+        wrap(tf.GradientTape, "__enter__", self._wrap_tape_enters)
+        wrap(tf.GradientTape, "__exit__", self._wrap_tape_exits)
+        wrap(tf.GradientTape, "gradient", self._wrap_gradient)
+        wrap(Function, "__call__", self._wrap_function)
+        wrap(keras.Layer, "__call__", self._wrap_layer)
+        note = guarded("keras functions", self.scope.failures, self.events.note)
+        functions.install(self.patches, self.forward, note)
 
     def _trace_anew(self) -> None:
         for model in self.models:
             if getattr(model, "train_function", None) is not None:
-                model.train_function = None
+                model.make_train_function(force=True)
 
-    # -- in the graph ----------------------------------------------------------------------------------------------
+    # -- the forward pass ------------------------------------------------------------------------------------------
+
+    def _wrap_layer(self, original: Any) -> Any:
+        def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.closed or not self.forward.tapes or not self._concerns(layer):
+                return original(layer, *args, **kwargs)
+            given = args or tuple(kwargs.values())
+            self._enter(layer, given)
+            output = None
+            try:
+                output = original(layer, *args, **kwargs)
+                return output
+            finally:
+                self._leave(layer, given, output)
+
+        return call
+
+    def _concerns(self, layer: Any) -> bool:
+        return bool(self.forward.stack) or not self.models or self.names.known(layer)
+
+    def _layer_begins(self, layer: Any, args: Any) -> None:
+        if not self.forward.stack:
+            if self.events.spent:
+                self.events.clear()
+            if not self.names.known(layer):
+                self.names.add_root(layer)
+        self.events.entered(layer, args)
+
+    def _wrap_tape_enters(self, original: Any) -> Any:
+        def enter(tape: Any) -> Any:
+            self.forward.tapes += 1
+            return original(tape)
+
+        return enter
+
+    def _wrap_tape_exits(self, original: Any) -> Any:
+        def leave(tape: Any, *args: Any) -> Any:
+            self.forward.tapes = max(0, self.forward.tapes - 1)
+            return original(tape, *args)
+
+        return leave
 
     def _wrap_gradient(self, original: Any) -> Any:
-        def gradient(tape: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
-            self._loss = target
-            return original(tape, target, *args, **kwargs)
+        def gradient(tape: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
+            scope = getattr(tape, "scope", None)
+            if scope is None or scope is self.scope:
+                self._differentiated(target, sources, mine=scope is self.scope)
+            return original(tape, target, sources, *args, **kwargs)
 
         return gradient
 
+    def tape(self, **options: Any) -> Any:
+        """A tf.GradientTape whose gradients belong to this scope."""
+        from gradscope_tensorflow.tape import GradientTape
+
+        return GradientTape(scope=self.scope, **options)
+
+    # -- an optimizer's step ---------------------------------------------------------------------------------------
+
     def _wrap_apply(self, original: Any) -> Any:
         def apply(optimizer: Any, grads: Any, trainable_variables: Any = None) -> Any:
-            if not any(optimizer is o for o in self.optimizers):
-                return original(optimizer, grads, trainable_variables)
             gradients = list(grads)
             variables = list(trainable_variables) if trainable_variables is not None else None
+            if not gradients or not self._is_ours(optimizer, variables):
+                return original(optimizer, gradients, variables)
             self._apply(optimizer, gradients, variables)
-            return original(optimizer, gradients, variables)
+            result = original(optimizer, gradients, variables)
+            if tf.executing_eagerly():
+                self._eager_ended(optimizer, gradients, variables)
+            return result
 
         return apply
 
-    def _write(self, optimizer: Any, gradients: list[Any], variables: list[Any] | None) -> None:
+    def _is_ours(self, optimizer: Any, variables: list[Any] | None) -> bool:
+        if self.closed or hasattr(optimizer, "inner_optimizer"):
+            return False
+        if any(optimizer is o for o in self.optimizers):
+            return True
         held = variables if variables is not None else list(optimizer._trainable_variables)
-        if id(optimizer) not in self.rings:
-            with tf.init_scope():
-                self._add(optimizer, held)
-        loss = self._loss if is_scalar(self._loss) else math.nan
-        scale = next((o.dynamic_scale for o in self.optimizers if getattr(o, "inner_optimizer", None) is optimizer), 1)
-        by_variable = {id(v): g for v, g in zip(held, gradients, strict=False)}
-        step = tf.convert_to_tensor(optimizer.iterations)
-        rate = tf.convert_to_tensor(optimizer.learning_rate)
-        self.rings[id(optimizer)].write(step, loss / scale, rate, by_variable)
-        if tf.executing_eagerly():
-            self._loss = None
-            if int(step) - self.rings[id(optimizer)].read >= ROWS - 1:
-                self.flush()
+        return not self.models and any(underlying(v) in self.losses.mine for v in held)
 
-    def _add(self, optimizer: Any, variables: list[Any]) -> None:
-        kind = type(optimizer).__name__
-        name = f"{kind} {len(self.objectives) + 1}"
-        history = self.scope.new_history(name, framework="tensorflow", optimizer=kind, settings=described(optimizer))
-        objective = Objective(optimizer, history, self.names)
-        self.names.refresh()
-        objective.survey(variables, set())
-        self.objectives[id(optimizer)] = objective
-        self.rings[id(optimizer)] = Ring(objective.parameters)
+    def _wrap_scaled(self, original: Any) -> Any:
+        def common_apply(optimizer: Any, grads: Any, trainable_variables: Any = None) -> Any:
+            self._scaled[id(optimizer)] = (list(grads), trainable_variables and list(trainable_variables))
+            return original(optimizer, grads, trainable_variables)
+
+        return common_apply
+
+    def _wrap_overflow(self, original: Any) -> Any:
+        def handle(optimizer: Any) -> Any:
+            gradients, variables = self._scaled.get(id(optimizer), ([], None))
+            if gradients and self._is_ours(optimizer.inner_optimizer, variables):
+                self._apply(optimizer.inner_optimizer, gradients, variables, scaler=optimizer)
+            return original(optimizer)
+
+        return handle
+
+    def _write(self, optimizer: Any, gradients: list[Any], variables: list[Any] | None, scaler: Any = None) -> None:
+        """Writes the row of a step. scaler: the LossScaleOptimizer that lets this step go."""
+        held = variables if variables is not None else list(optimizer._trainable_variables)
+        track = self._track(optimizer, held)
+        outer = scaler or next((o for o in self.scalers if o.inner_optimizer is optimizer), None)
+        scale = None if outer is None else tf.convert_to_tensor(outer.dynamic_scale)
+        loss = self.losses.of(held)
+        by_variable = {id(v): g for v, g in zip(held, gradients, strict=False)}
+        step, norms, first = track.write(by_variable, loss, scale, skipped=scaler is not None)
+        if scaler is None:
+            self.witness.look(track, step, norms, loss, first)
+        self.events.spent = True
+        if tf.executing_eagerly():
+            if len(self.tracks) < 2:
+                self.events.clear()
+            self._eager_step_begins(track, int(step), bool(first))
+
+    def _track(self, optimizer: Any, held: list[Any]) -> Track:
+        track = self.tracks.get(id(optimizer))
+        if track is None:
+            with tf.init_scope():
+                self.names.refresh()
+                many = [getattr(m, "steps_per_execution", 1) or 1 for m in self.models]
+                rows = max(ROWS, 2 * max(many, default=1))
+                name = f"{type(optimizer).__name__} {len(self.tracks) + 1}"
+                track = self.tracks[id(optimizer)] = Track(self.scope, optimizer, self.names, held, name, rows)
+                self._survey()
+        return track
+
+    def _survey(self) -> None:
+        """Tells every objective which variables are another's."""
+        for one in self.tracks.values():
+            others = [o for o in self.tracks.values() if o is not one]
+            one.objective.survey([], {id(v) for o in others for v in o.variables})
 
     # -- on the host -----------------------------------------------------------------------------------------------
 
-    def _wrap_train_function(self, original: Any) -> Any:
-        def make_train_function(model: Any, *args: Any, **kwargs: Any) -> Any:
-            known = model.train_function
-            original(model, *args, **kwargs)
-            if model.train_function is known or not any(model is m for m in self.models):
-                return
-            step = model.train_function
+    def _eager_step_begins(self, track: Track, step: int, first: bool) -> None:
+        self._before = None
+        if first and sparse_schedule(step):
+            self._before = ({id(track): step}, track.weights())
 
-            def train_function(iterator: Any) -> Any:
-                self._begin(model)
-                result = step(iterator)
-                self._end(model)
-                return result
+    def _eager_step_ended(self, optimizer: Any, gradients: list[Any], variables: list[Any] | None) -> None:
+        track = self.tracks[id(optimizer)]
+        before, self._before = self._before, None
+        taken = track.ring.taken()
+        if before is not None and before[0].get(id(track), -1) + 1 == taken:
+            held = variables if variables is not None else list(optimizer._trainable_variables)
+            details = {id(v): g for v, g in zip(held, gradients, strict=False)}
+            track.drain({taken - 1: track.moved(before[1], details)})
+        elif taken - track.ring.read >= track.ring.rows - 1:
+            track.drain()
 
-            model.train_function = train_function
+    def _wrap_function(self, original: Any) -> Any:
+        def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.closed or self._running or not tf.executing_eagerly() or tf.config.functions_run_eagerly():
+                return original(function, *args, **kwargs)
+            self._running = True
+            try:
+                self._begin(function)
+                result = original(function, *args, **kwargs)
+            finally:
+                self._running = False
+            self._end(function)
+            return result
 
-        return make_train_function
+        return call
 
-    def _begins(self, model: Any) -> None:
-        """One call of the train function, often one step, begins."""
-        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-        objective = self.objectives.get(id(optimizer))
-        if not sparse_schedule(objective.step if objective is not None else 0):
+    def _function_begins(self, function: Any) -> None:
+        """A graph is about to run: before those steps that are looked at, the weights are copied."""
+        self._before = None
+        if function in self._idle or not sparse_schedule(self._calls.get(function, 0)):
             return
-        self._began = int(optimizer.iterations)
-        self._before = {id(v): v.numpy() for v in model.trainable_variables}
+        weights = {id(v): v.numpy() for m in self.models for v in m.trainable_variables}
+        for track in self.tracks.values():
+            weights |= track.weights()
+        self._before = ({id(t): t.ring.taken() for t in self.tracks.values()}, weights)
 
-    def _ended(self, model: Any) -> None:
-        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-        objective = self.objectives.get(id(optimizer))
-        if objective is None:
+    def _function_ended(self, function: Any) -> None:
+        calls = self._calls[function] = self._calls.get(function, 0) + 1
+        before, self._before = self._before, None
+        if function in self._idle or (before is None and calls % (ROWS // 2)):
             return
-        objective.step += 1
-        before, self._before = self._before, {}
-        if not before and objective.step % (ROWS // 2):
-            return
-        now = int(optimizer.iterations)
-        if before and now == self._began + 1:
-            moved = [changes(before.get(id(v)), v) for v in objective.parameters]
-            self._drain(optimizer, {self._began: np.array(moved)})
-        elif now - self.rings[id(optimizer)].read >= ROWS // 2:
-            self._drain(optimizer, {})
-
-    def _drain(self, optimizer: Any, parameters: dict[int, Any]) -> None:
-        ring, objective = self.rings[id(optimizer)], self.objectives[id(optimizer)]
-        rows = []
-        for cells in ring.unread():
-            step = int(cells[0])
-            norms = cells[UNREAD:]
-            present = np.flatnonzero(norms != ABSENT).tolist()
-            row = Row(step, len(norms), present, [], norms[present])
-            row.losses = [] if math.isnan(cells[1]) and self._unknown_loss else [(float(cells[1]), None)]
-            row.values = {"learning_rate": float(cells[2]), "skipped": 0, "backward_passes": 1}
-            row.parameters = parameters.get(step)
-            rows.append(row)
-        write(objective.history, rows)
-
-    @property
-    def _unknown_loss(self) -> bool:
-        return not is_scalar(self._loss)
+        trains = before is None
+        for track in self.tracks.values():
+            taken = track.ring.taken()
+            steps = taken - before[0].get(id(track), 0) if before is not None else 0
+            trains = trains or steps > 0
+            track.drain({taken - 1: track.moved(before[1])} if before is not None and steps == 1 else None)
+        if not trains and calls > 2:
+            self._idle.add(function)
 
     def flush(self) -> None:
         """Reads what the graphs wrote."""
-        for optimizer in self.optimizers:
-            if id(optimizer) in self.rings:
-                self._drain(optimizer, {})
+        for track in self.tracks.values():
+            track.drain()
 
     def refresh(self) -> None:
-        """Reads what the graphs wrote."""
+        """Reads what the graphs wrote, and gives everything its final name."""
         self.flush()
+        if not self.closed:
+            self.names.refresh()
+            self._survey()
 
     def close(self) -> None:
         """Puts everything back; the model is traced anew without gradscope."""
-        self.flush()
+        if self.closed:
+            return
+        self.refresh()
+        self.closed = self.witness.closed = True
+        OPEN.remove(self)
         self.patches.close()
+        self.forward.active = False
+        self.events.clear()
+        self.forward.reset()
         self._trace_anew()
-
-
-ABSENT = -1.0
-"""Stands in a row for the norm of a gradient that is None."""
-
-
-def norm_of(gradient: Any) -> Any:
-    """The L2 norm of a gradient, summed in float32 at least, scaled so that it does not overflow; ABSENT for None."""
-    if gradient is None:
-        return tf.constant(ABSENT)
-    if isinstance(gradient, tf.IndexedSlices):
-        indices, places = tf.unique(gradient.indices)
-        gradient = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(indices))
-    values = tf.cast(gradient, tf.float32)
-    norm = tf.norm(values)
-    top = tf.reduce_max(tf.abs(values))
-    return tf.cond(
-        tf.logical_and(tf.math.is_finite(norm), norm > 1e-18),
-        lambda: norm,
-        lambda: tf.where(top > 0, top * tf.norm(values / tf.where(top > 0, top, 1.0)), top),
-    )
-
-
-def changes(before: Any, variable: Any) -> list[float]:
-    """What a step did to a variable, as PARAMETER_QUANTITIES; the gradient's own details are not known."""
-    after = variable.numpy()
-    if before is None:
-        return [math.nan] * 8
-    moved, share = statistics.parameter_change(before, after)
-    details = [statistics.l2_norm(before), statistics.deviation(before), moved, share]
-    return [math.nan, math.nan, math.nan, *details, statistics.nonfinite_count(after)]
-
-
-def is_scalar(value: Any) -> bool:
-    """Whether it is a tensor of one number."""
-    return tf.is_tensor(value) and value.shape.num_elements() == 1 and value.dtype.is_floating
-
-
-def check_arguments(models: list[Any], optimizers: list[Any]) -> None:
-    """Raises UsageError for what is no model or optimizer, CannotJudge for a model that has nothing to train."""
-    if keras.backend.backend() != "tensorflow":
-        raise UsageError(f"watch(): Keras runs on {keras.backend.backend()}; so far it is watched on tensorflow")
-    for model in models:
-        if not isinstance(model, keras.Layer):
-            raise UsageError(f"watch(): expected a keras.Model, got {type(model).__name__} {model!r:.80}")
-    for optimizer in optimizers:
-        if not isinstance(optimizer, keras.Optimizer):
-            raise UsageError(f"watch(): expected a keras.Optimizer, got {type(optimizer).__name__}")
-    if not optimizers:
-        raise UsageError("watch(): the model has no optimizer yet; call it after compile(), or hand it the optimizer")
-    if all(m.built and not m.trainable_variables for m in models):
-        kinds = ", ".join(type(m).__name__ for m in models)
-        raise CannotJudge(f"watch(): {kinds} has no weight that is trained; there is nothing to judge")

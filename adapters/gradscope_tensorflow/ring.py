@@ -1,0 +1,131 @@
+"""Ring: the variable that the steps of one optimizer write into, one row each, and the host reads now and then."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+ROWS = 64
+"""Steps that may pass before the host reads what the graph wrote."""
+HEAD = ("loss", "rate", "skipped", "scale", "clip_limit")
+"""What a row holds before its norms."""
+ABSENT = -1.0
+"""Stands in a row for the norm of a gradient that is None."""
+TINY = 1e-18
+"""A norm below it may have lost entries whose squares are no float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a step has beside its norms: tensors or numbers; NaN where it is not known."""
+
+    loss: Any = math.nan
+    rate: Any = math.nan
+    skipped: Any = 0.0
+    scale: Any = math.nan
+    clip_limit: Any = math.nan
+
+
+class Ring:
+    """One row per step: HEAD, then the norms of the variables' gradients. The steps are counted from 0."""
+
+    def __init__(self, variables: list[Any], rows: int = ROWS):
+        self.width = len(variables)
+        self.rows = rows
+        self.read = 0
+        with tf.init_scope():
+            self.cells = tf.Variable(tf.fill([rows, len(HEAD) + self.width], ABSENT), trainable=False)
+            self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
+            self.accidents = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    def write(self, head: Head, norms: Any, part: tuple[Any, int] | None = None) -> Any:
+        """Part of the graph of a step: writes its row, and gives the number of the step.
+
+        norms: shape (width,). part: (which, of how many) calls make one step; the row is that of the last one, its
+        loss the mean of theirs.
+        """
+        step = tf.identity(self.count)
+        at = tf.math.floormod(step, self.rows)
+        values = [tf.cast(v, tf.float32) for v in (head.loss, head.rate, head.skipped, head.scale, head.clip_limit)]
+        if part is not None:
+            which, many = tf.cast(part[0], tf.float32), part[1]
+            known = tf.where(which > 0, self.cells[at, 0], 0.0)
+            values[0] = (known * which + values[0]) / (which + 1)
+        self.cells.scatter_nd_update([[at]], [tf.concat([tf.stack(values), norms], 0)])
+        done = 1 if part is None else tf.cast(tf.equal(part[0], many - 1), tf.int64)
+        with tf.control_dependencies([step]):
+            self.count.assign_add(done)
+        return step
+
+    def taken(self) -> int:
+        """How many steps were written."""
+        return int(self.count.numpy())
+
+    def unread(self) -> list[tuple[int, NDArray[Any]]]:
+        """(step, row) of the steps that came since the last call, in their order; those overwritten are missing."""
+        taken = self.taken()
+        first, self.read = max(self.read, taken - self.rows), taken
+        if first >= taken:
+            return []
+        cells = self.cells.numpy()
+        return [(step, cells[step % self.rows]) for step in range(first, taken)]
+
+
+def norms_of(gradients: list[Any]) -> Any:
+    """The L2 norms of gradients, ABSENT for None, shape (len(gradients),).
+
+    Summed in float32 at least: one pass over every gradient, and two more only when one of the norms may have
+    overflowed or vanished in the sum.
+    """
+    present = [at for at, g in enumerate(gradients) if g is not None]
+    if not present:
+        return tf.fill([len(gradients)], ABSENT)
+    arrays = [values_of(gradients[at]) for at in present]
+    plain = tf.sqrt(2.0 * tf.stack([tf.nn.l2_loss(a) for a in arrays]))
+    sound = tf.reduce_all(tf.logical_and(tf.math.is_finite(plain), plain > TINY))
+    norms = tf.cond(sound, lambda: plain, lambda: tf.stack([scaled_norm(a) for a in arrays]))
+    if len(present) == len(gradients):
+        return norms
+    return tf.tensor_scatter_nd_update(tf.fill([len(gradients)], ABSENT), [[at] for at in present], norms)
+
+
+def scaled_norm(values: Any) -> Any:
+    """The L2 norm by way of the largest magnitude, so that no square overflows; Inf for Inf, NaN for NaN."""
+    sizes = tf.abs(values)
+    top = tf.maximum(tf.reduce_max(sizes), 0.0)
+    usable = tf.logical_and(tf.math.is_finite(top), top > 0)
+    norm = tf.where(usable, top * tf.norm(sizes / tf.where(usable, top, 1.0)), top)
+    return tf.where(tf.reduce_any(tf.math.is_nan(sizes)), math.nan, norm)
+
+
+def values_of(gradient: Any) -> Any:
+    """A gradient in float32; of an IndexedSlices the rows that occur, those of the same index added up."""
+    if isinstance(gradient, tf.IndexedSlices):
+        if in_xla():
+            gradient = tf.convert_to_tensor(gradient)
+        else:
+            indices, places = tf.unique(gradient.indices)
+            gradient = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(indices))
+    return tf.cast(tf.abs(gradient) if gradient.dtype.is_complex else gradient, tf.float32)
+
+
+def in_xla() -> bool:
+    """Whether what is being traced will be compiled by XLA."""
+    return not tf.executing_eagerly() and bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+def sparse(step: Any) -> Any:
+    """sparse_schedule of a step, in the graph."""
+    early = tf.equal(tf.bitwise.bitwise_and(step, step - 1), 0)
+    return tf.where(step > 64, tf.equal(step % 100, 0), early)
+
+
+def head_of(row: NDArray[Any]) -> dict[str, float]:
+    """The first columns of a row by their names."""
+    return dict(zip(HEAD, np.asarray(row[: len(HEAD)], "f8").tolist(), strict=True))

@@ -1,0 +1,160 @@
+"""Track: one optimizer under watch: what its steps write, in a graph or eagerly, and what the host makes of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from gradscope import statistics
+from gradscope.row import Note, Row, write
+from gradscope.scope import Scope
+
+from gradscope_tensorflow.names import Names
+from gradscope_tensorflow.objective import Objective, clipping, dense
+from gradscope_tensorflow.recorder import described
+from gradscope_tensorflow.ring import ABSENT, HEAD, Head, Ring, head_of, norms_of, values_of
+
+
+class Track:
+    """The objective, the ring and the notes of one optimizer."""
+
+    def __init__(self, scope: Scope, optimizer: Any, names: Names, variables: list[Any], name: str, rows: int):
+        self.scope = scope
+        self.optimizer = optimizer
+        self.variables = variables
+        kind = type(optimizer).__name__
+        history = scope.new_history(name, framework="tensorflow", optimizer=kind, settings=described(optimizer))
+        self.objective = Objective(optimizer, history, names)
+        self.objective.survey(variables, set())
+        self.ring = Ring(self.objective.parameters, rows)
+        self.loss_known = False
+        self.notes: dict[int, tuple[list[Note], list[tuple[str, Any]]]] = {}
+
+    # -- in the graph ----------------------------------------------------------------------------------------------
+
+    def write(self, gradients: dict[int, Any], loss: Any, scale: Any, skipped: bool) -> tuple[Any, Any, Any]:
+        """Part of the graph of a step: writes its row. Gives (number of the step, norms, whether it is the first of
+        the calls that make a step).
+
+        gradients: by the id of the variable. scale: what the loss was multiplied by; of a skipped step the gradients
+        still are.
+        """
+        optimizer = self.optimizer
+        found = [gradients.get(id(v)) for v in self.objective.parameters[: self.ring.width]]
+        factor = getattr(optimizer, "loss_scale_factor", None)
+        if skipped:
+            factor = scale
+        part, first = None, tf.constant(True)
+        many = getattr(optimizer, "gradient_accumulation_steps", None)
+        if many:
+            found = [g if g is None else self._accumulated(v, g) for v, g in zip(self._columns(), found, strict=True)]
+            which = tf.math.floormod(tf.convert_to_tensor(optimizer._iterations), many)
+            part, first, factor = (which, many), tf.equal(which, 0), (factor or 1.0) * many
+        norms = norms_of(found)
+        if factor is not None:
+            norms = tf.where(tf.equal(norms, ABSENT), ABSENT, norms / tf.cast(factor, tf.float32))
+        known = scale if scale is not None else getattr(optimizer, "loss_scale_factor", None)
+        self.loss_known = loss is not None
+        value: Any = math.nan if loss is None else mean(loss)
+        if known is not None:
+            value = value / tf.cast(known, tf.float32)
+        head = Head(
+            value,
+            tf.convert_to_tensor(optimizer.learning_rate),
+            float(skipped),
+            math.nan if known is None else known,
+            self._clipped(found, factor),
+        )
+        return self.ring.write(head, norms, part), norms, first
+
+    def _columns(self) -> list[Any]:
+        return self.objective.parameters[: self.ring.width]
+
+    def _accumulated(self, variable: Any, gradient: Any) -> Any:
+        """The sum of the gradients since the last step."""
+        at = self.optimizer._trainable_variables_indices.get(self.optimizer._var_key(variable))
+        kept = None if at is None or not self.optimizer.built else self.optimizer._accumulated_gradients[at]
+        return gradient if kept is None else tf.convert_to_tensor(gradient) + tf.convert_to_tensor(kept)
+
+    def _clipped(self, gradients: list[Any], factor: Any) -> Any:
+        """The norm that clipping by value leaves; NaN where the optimizer does not clip so."""
+        limit = getattr(self.optimizer, "clipvalue", None)
+        arrays = [values_of(g) for g in gradients if g is not None]
+        if not limit or not arrays:
+            return math.nan
+        given = [a if factor is None else a / tf.cast(factor, tf.float32) for a in arrays]
+        return tf.linalg.global_norm([tf.clip_by_value(a, -limit, limit) for a in given])
+
+    # -- on the host -----------------------------------------------------------------------------------------------
+
+    def weights(self) -> dict[int, Any]:
+        """The values of all variables, by their ids."""
+        return {id(v): v.numpy() for v in self.objective.parameters}
+
+    def moved(self, before: dict[int, Any], gradients: dict[int, Any] | None = None) -> Any:
+        """What a step did, as PARAMETER_QUANTITIES of every column, shape (width, 8)."""
+        details = gradients or {}
+        return np.array([changes(before.get(id(v)), v, details.get(id(v))) for v in self._columns()]).reshape(-1, 8)
+
+    def drain(self, parameters: dict[int, Any] | None = None) -> None:
+        """Writes what came since the last call into the history. parameters: what moved(), by the step."""
+        rows = [self._row(step, cells) for step, cells in self.ring.unread()]
+        for row in rows:
+            row.parameters = (parameters or {}).get(row.step)
+        write(self.objective.history, rows)
+        if rows:
+            self.notes = {step: n for step, n in self.notes.items() if step > rows[-1].step}
+            self.objective.step = rows[-1].step + 1
+
+    def _row(self, step: int, cells: Any) -> Row:
+        head, norms = head_of(cells), cells[len(HEAD) :]
+        present = np.flatnonzero(norms != ABSENT).tolist()
+        trainable = [bool(getattr(v, "trainable", True)) for v in self._columns()]
+        frozen = [at for at, free in enumerate(trainable) if norms[at] == ABSENT and not free]
+        row = Row(step, len(norms), present, frozen, norms[present])
+        row.losses = [(head["loss"], None)] if self.loss_known else self._logged()
+        row.values = {
+            "learning_rate": head["rate"],
+            "skipped": head["skipped"],
+            "loss_scale": head["scale"],
+            "backward_passes": getattr(self.optimizer, "gradient_accumulation_steps", None) or 1,
+        }
+        limit = head["clip_limit"]
+        if math.isnan(limit):
+            row.values["clip_before"], row.values["clip_limit"] = clipping(self.optimizer, row.norms.tolist(), [])
+        else:
+            row.values |= {"clip_before": math.hypot(*row.norms.tolist()), "clip_limit": limit}
+        row.notes, row.classes = self.notes.get(step, ([], []))
+        return row
+
+    def _logged(self) -> list[tuple[Any, Any]]:
+        logged = self.scope.take_logged()
+        return [] if logged is None else [(logged, None)]
+
+
+def mean(loss: Any) -> Any:
+    """The mean of a loss, in float32."""
+    return tf.reduce_mean(tf.cast(loss, tf.float32))
+
+
+def underlying(variable: Any) -> int:
+    """What tells a variable, whether Keras' or TensorFlow's own that is inside it."""
+    inner = variable._value if isinstance(variable, keras.Variable) else variable
+    return id(inner)
+
+
+def changes(before: Any, variable: Any, gradient: Any = None) -> list[float]:
+    """What a step did to a variable, as PARAMETER_QUANTITIES; of the gradient's details NaN where it is not given."""
+    found = [math.nan] * 3
+    values = dense(gradient)
+    if values is not None:
+        found = [f(values) for f in (statistics.zero_fraction, statistics.abs_max, statistics.underflow_fraction)]
+    if before is None:
+        return [*found, *[math.nan] * 5]
+    after = variable.numpy()
+    moved, share = statistics.parameter_change(before, after)
+    details = [statistics.l2_norm(before), statistics.deviation(before), moved, share]
+    return [*found, *details, statistics.nonfinite_count(after)]
