@@ -1,0 +1,179 @@
+"""Objective: one optimizer, its parameters, and what is written into its History at each of its steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gradscope import statistics
+from gradscope.history import History, Subject
+from gradscope.row import Note, Row, write
+
+from gradscope_jax import measure
+from gradscope_jax.evaluation import Evaluation
+from gradscope_jax.names import Leaf
+from gradscope_jax.transformations import Made
+
+
+class Objective:
+    """The recorder of one optimizer's steps."""
+
+    def __init__(self, made: Made, history: History):
+        self.made = made
+        self.history = history
+        self.step = 0
+        self.leaves: list[Leaf] = []
+        self.reached: set[int] | None = None
+        """Places of the leaves that the loss depends on; None as long as nobody knows."""
+        self.frozen: set[int] = set()
+        self.elsewhere: set[int] = set()
+        self._row: Row | None = None
+        self._before: list[Any] | None = None
+        self._direction: Any = None
+        self._updates: list[Any] = []
+        self._details: Any = None
+        self._lines: dict[str, str | None] = {}
+
+    # -- subjects --------------------------------------------------------------------------------------------------
+
+    def survey(self, leaves: list[Leaf], evaluations: Sequence[Evaluation], places: Sequence[int | None]) -> None:
+        """Takes note of the parameters. places: of each leaf in the evaluations' tree; None where that is not known."""
+        if self.reached is None and evaluations:
+            self.reached = set()
+        for one in evaluations:
+            program = one.program
+            if program is None:
+                self.reached = set(range(len(leaves)))
+                continue
+            self._lines |= {layer.module: layer.line for layer in program.flow.layers}
+            by_slot = dict(enumerate(program.slots))
+            self.reached = (self.reached or set()) | {
+                at for at, p in enumerate(places) if p is None or by_slot.get(p) in program.reached
+            }
+            self.frozen |= {at for at, p in enumerate(places) if p is not None and by_slot.get(p) in program.frozen}
+        self.leaves = leaves
+        self.name()
+
+    def name(self) -> None:
+        """Writes the subjects of both tables of parameters."""
+        for at, leaf in enumerate(self.leaves):
+            subject = self._subject(at, leaf)
+            for table in (self.history["gradient"], self.history["parameter"]):
+                if at < len(table.subjects):
+                    table.rename(at, subject)
+                else:
+                    table.add(subject)
+
+    def _subject(self, at: int, leaf: Leaf) -> Subject:
+        module = leaf.module if leaf.module is not None else leaf.name
+        traits = {
+            "optimized": at not in self.elsewhere,
+            "elsewhere": at in self.elsewhere,
+            "trainable": at not in self.frozen,
+            "shape": leaf.shape,
+            "fan_in": math.prod(leaf.shape[:-1]),
+            "size": math.prod(leaf.shape),
+            "matrix": len(leaf.shape) > 1,
+            "module_type": "",
+            "library": False,
+            "training": True,
+            "reachable": True,
+        }
+        return Subject(leaf.name, module, leaf.dtype, self._lines.get(module), traits)
+
+    # -- a step ----------------------------------------------------------------------------------------------------
+
+    def begin(self, gradients: list[Any], before: list[Any] | None) -> None:
+        """A step begins. Arrays of the whole tree, before leaves are cut out of those that are stacked."""
+        cut = self.cut(gradients)
+        with jax.disable_jit(False):
+            found = jax.device_get(_row(cut))
+        self._details, direction = found["details"], found["direction"]
+        absent = set() if self.reached is None else set(range(len(cut))) - self.reached
+        present = [at for at in range(len(cut)) if at not in absent | self.frozen]
+        self._row = Row(self.step, len(cut), present, sorted(self.frozen), found["norms"][present].astype("f8"))
+        for at in absent:
+            self._details[at] = math.nan
+        cosine = None if self._direction is None else statistics.cosine(self._direction, direction)
+        self._row.values["gradient_cosine"] = cosine
+        self._direction = direction
+        self._before = before
+
+    def updated(self, updates: list[Any], state: Any) -> None:
+        """The optimizer gave its updates, and had that state before."""
+        row = self._row
+        if row is None:
+            return
+        row.values["learning_rate"] = self.made.rate(self.step, state)
+        limit = self.made.clip_limit()
+        if limit is not None:
+            row.values["clip_before"], row.values["clip_limit"] = math.hypot(*row.norms.tolist()), limit
+        still = [not bool(jnp.any(u)) for u in self.cut(updates)]
+        row.values["skipped"] = float(all(still) and not np.isfinite(row.norms).all())
+        if self.made.freezes and not all(still):
+            fresh = {
+                at for at, s in enumerate(still) if s and at in row.present and row.norms[row.present.index(at)] > 0
+            }
+            if fresh:
+                self.frozen |= fresh
+                self.name()
+                keep = [k for k, at in enumerate(row.present) if at not in fresh]
+                row.present, row.norms = [row.present[k] for k in keep], row.norms[keep]
+                row.frozen = sorted(self.frozen)
+
+    def finish(
+        self,
+        after: list[Any] | None,
+        losses: list[tuple[Any, Any]],
+        notes: list[Note],
+        classes: list[tuple[str, Any]],
+    ) -> None:
+        """The step is done: writes its row. after: the parameters, or None when they were not seen."""
+        row, before = self._row, self._before
+        if row is None:
+            return
+        row.losses = losses
+        row.values["backward_passes"] = len(losses) or None
+        row.values.setdefault("skipped", 0.0)
+        changes = np.full((row.width, 5), math.nan)
+        if before is not None and after is not None:
+            with jax.disable_jit(False):
+                changes = np.asarray(jax.device_get(_changes(self.cut(before), self.cut(after))), "f8")
+        row.parameters = np.concatenate([np.asarray(self._details, "f8"), changes], axis=1)
+        row.notes, row.classes = notes, classes
+        write(self.history, [row])
+        self._row = self._before = None
+        self.step += 1
+
+    @property
+    def open(self) -> bool:
+        """Whether a step was begun and not finished."""
+        return self._row is not None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the parameters before the step are known."""
+        return self._before is not None
+
+    def give_weights(self, before: list[Any]) -> None:
+        """Tells the parameters before the step, where the optimizer did not get them."""
+        self._before = before
+
+    def cut(self, arrays: list[Any]) -> list[Any]:
+        """An array for each leaf."""
+        return [arrays[leaf.at] if leaf.layer is None else arrays[leaf.at][leaf.layer] for leaf in self.leaves]
+
+
+@jax.jit
+def _row(gradients: list[Any]) -> dict[str, Any]:
+    return measure.row(gradients)
+
+
+@jax.jit
+def _changes(before: list[Any], after: list[Any]) -> Any:
+    rows = [measure.parameter_statistics(b, a) for b, a in zip(before, after, strict=True)]
+    return jnp.stack(rows) if rows else jnp.zeros((0, 5))
