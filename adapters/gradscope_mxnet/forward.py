@@ -1,0 +1,246 @@
+"""What the forward pass of one step shows: per block its output, per activation its units, per loss what enters.
+
+Small arrays are noted; they are moved to the host in one transfer, after the step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any
+
+from gradscope.frames import users_line
+from gradscope.row import Note
+from gradscope.statistics import MODULE_STATISTICS
+from mxnet import autograd, gluon, nd
+
+from gradscope_mxnet import losses, measure
+from gradscope_mxnet.names import Names, below, has_parameters
+
+ENOUGH_SAMPLES = 128
+"""A unit counts as dead when it was zero for this many samples in a row (a single batch may miss a rare unit)."""
+CHANNELS_FIRST = (gluon.nn.conv_layers._Conv, gluon.nn.conv_layers._Pooling, gluon.nn.BatchNorm)
+INPUT = ("mean", "deviation", "abs_max", "feature_ratio", "largest_feature", "nonfinite", "batch_size")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an array came from: the last operation that shaped its range, the block before it, and whether a root
+    block returned it. data: it was computed from inputs alone."""
+
+    operation: str = ""
+    layer: str = ""
+    convolutional: bool = False
+    is_output: bool = False
+    unit: bool = False
+    data: bool = False
+
+
+class Forward:
+    """The notes of the running step. `active` says whether anything is noted at all."""
+
+    def __init__(self, names: Names, limits: dict[str, str]):
+        self.names = names
+        self.limits = limits
+        self.active = False
+        self.spent = False
+        self.in_loss = 0
+        self.stack: list[Any] = []
+        self.notes: list[Note] = []
+        self.classes: list[tuple[str, Any]] = []
+        self.order = 0
+        self.seen: set[str] = set()
+        self.called: set[str] = set()
+        self.began = False
+        self._origins: dict[int, tuple[Any, Origin]] = {}
+        self._idle: dict[str, Any] = {}
+        self._idle_samples: dict[str, int] = {}
+
+    def reset(self) -> None:
+        """Forgets the step: no array of it is held afterwards."""
+        self.notes, self.classes = [], []
+        self.forget_origins()
+        self.seen.clear()
+        self.order = 0
+        self.spent = False
+
+    def forget_origins(self) -> None:
+        """Lets the arrays of the pass go; arrays take no weak references, so they were held."""
+        self._origins.clear()
+
+    def origin(self, array: Any) -> Origin:
+        """What is known about where an array came from."""
+        found = self._origins.get(id(array))
+        return found[1] if found is not None else Origin()
+
+    def mark(self, array: Any, origin: Origin) -> None:
+        """Notes where an array came from."""
+        if isinstance(array, nd.NDArray):
+            self._origins[id(array)] = (array, origin)
+
+    # -- blocks ----------------------------------------------------------------------------------------------------
+
+    def enter(self, block: Any, args: Any) -> None:
+        """A block begins its call."""
+        if not self.stack:
+            if self.spent or self.order > 2**12:
+                self.reset()
+            self.began = self.began and isinstance(block, gluon.loss.Loss)
+            for array in arrays(args):
+                if not self.origin(array).layer:
+                    self.mark(array, Origin(data=True))
+        self.in_loss += isinstance(block, gluon.loss.Loss)
+        self.stack.append(block)
+
+    def leave(self, block: Any, args: Any, output: Any, frame: FrameType) -> None:
+        """A block ended its call, or raised: then output is None."""
+        while self.stack:
+            one = self.stack.pop()
+            self.in_loss -= isinstance(one, gluon.loss.Loss)
+            if one is block:
+                break
+        outputs = [a for a in arrays(output) if is_float(a)]
+        if self.in_loss or not outputs:
+            return
+        if isinstance(block, gluon.loss.Loss):
+            losses.note_loss(self, block, args, outputs[0], users_line(frame))
+        elif self.names.known(block):
+            self._left(block, args, outputs)
+
+    def _left(self, block: Any, args: Any, outputs: list[Any]) -> None:
+        name = self.names.module(block)
+        self.called.add(name)
+        given = next(iter(arrays(args)), None)
+        own, weighty = bool(block._reg_params), has_parameters(block)
+        if not weighty and all(self.origin(a).data for a in arrays(args)):
+            for out in outputs:
+                self.mark(out, Origin(data=True))
+            return
+        root = not self.stack and weighty
+        for out in outputs:
+            known = self.origin(out)
+            if own and not known.operation:
+                known = Origin(type(block).__name__.lower(), name, runs_over_channels(block))
+            elif not known.layer and given is not None:
+                known = self.origin(given)
+            self.mark(out, replace(known, is_output=known.is_output or root, data=False))
+        if getattr(block, "_active", False) and block._children and weighty:
+            self._note_graph(block)
+        if own or root:
+            self._note_block(block, name, outputs[0], given, root)
+        if own and given is not None and is_float(given) and (self.origin(given).data or not self.began):
+            self._note_input(block, name, given)
+        self.began = self.began or own
+
+    def _note_block(self, block: Any, name: str, out: Any, given: Any, root: bool) -> None:
+        if name in self.seen or measure.is_empty(out):
+            return
+        self.seen.add(name)
+        usable = given if given is not None and is_float(given) else None
+        values = measure.output_statistics(out, usable)
+        traits = {
+            "root": root,
+            "training": bool(autograd.is_training()),
+            "units": int(out.shape[-1]) if len(out.shape) else 1,
+            "operation": self.origin(out).operation,
+            "parameters": bool(block._reg_params),
+        }
+        numbers = measure.joined([measure.constant(self.next_order(), values), values])
+        quantities, kind = ("order", *MODULE_STATISTICS), type(block).__name__
+        self.notes.append(Note("module", name, quantities, numbers, traits, name, self.names.source(block), kind))
+
+    def _note_graph(self, block: Any) -> None:
+        """The order of the blocks inside a hybridized one, read from its graph: nothing else of them is seen."""
+        self.limits["activations"] = "the net is hybridized: what its blocks put out is seen by `gradscope check` only"
+        owners = {p.name: b for b in below(block) for p in b._reg_params.values()}
+        graph = block._cached_graph
+        for argument in graph[1].list_arguments() if graph else ():
+            owner = owners.get(argument)
+            if owner is None or self.names.module(owner) in self.seen:
+                continue
+            name = self.names.module(owner)
+            self.seen.add(name)
+            self.called.add(name)
+            traits = {"root": False, "training": True, "units": 1, "operation": "", "parameters": True}
+            source, kind = self.names.source(owner), type(owner).__name__
+            self.notes.append(Note("module", name, ("order",), [self.next_order()], traits, name, source, kind))
+
+    def next_order(self) -> float:
+        """The place in the order of execution of what is noted now."""
+        self.order += 1
+        return float(self.order - 1)
+
+    def _note_input(self, block: Any, name: str, given: Any) -> None:
+        if isinstance(block, gluon.nn.Embedding) or measure.is_empty(given):
+            return
+        size = float(given.shape[0]) if len(given.shape) > 1 else float("nan")
+        values = measure.data_statistics(given, measure.channel_dimension(given, runs_over_channels(block)))
+        numbers = measure.joined([values, measure.constant(size, values)])
+        traits = {"shape": tuple(given.shape), "consumer": type(block).__name__}
+        self.notes.append(Note("input", name, INPUT, numbers, traits, name, self.names.source(block), "input"))
+
+    # -- activations -----------------------------------------------------------------------------------------------
+
+    def note_activation(self, operation: str, given: Any, out: Any) -> None:
+        """One activation function was applied: its dead and its saturated units."""
+        before = self.origin(given)
+        if before.data or self.in_loss or not is_float(out):
+            return
+        owner = next((b for b in reversed(self.stack) if b._reg_params), self.stack[-1] if self.stack else None)
+        layer = before.layer or (self.names.module(owner) if owner is not None else "")
+        convolutional = before.convolutional or (not before.layer and owner is not None and runs_over_channels(owner))
+        one_unit = "softmax" in operation and len(out.shape) > 0 and out.shape[-1] == 1
+        self.mark(out, Origin(operation, layer, convolutional, before.is_output, one_unit))
+        recurrent = any(isinstance(b, gluon.rnn.RecurrentCell) for b in self.stack)
+        if operation not in {"relu", "sigmoid", "tanh"} or recurrent or measure.is_empty(out):
+            return
+        subject = f"{layer} > {operation}" if layer else operation
+        if subject in self.seen:
+            return
+        self.seen.add(subject)
+        if operation == "relu":
+            quantities: tuple[str, ...] = ("order", "zero_fraction", "dead_fraction")
+            zero = measure.one((measure.double(out) == 0).mean())
+            found = [zero, self._dead(subject, out, convolutional)]
+        else:
+            quantities = ("order", "saturated_fraction")
+            found = [measure.saturated_fraction(out, operation)]
+        numbers = measure.joined([measure.constant(self.next_order(), out), *found])
+        traits = {"activation": operation, "units": int(out.shape[-1]), "output": not self.stack}
+        self.notes.append(Note("module", subject, quantities, numbers, traits, layer, None, operation))
+
+    def _dead(self, subject: str, out: Any, convolutional: bool) -> Any:
+        inactive, samples = measure.inactive_units(out, measure.channel_dimension(out, convolutional))
+        idle = self._idle.get(subject)
+        if idle is None or idle.shape != inactive.shape:
+            idle = nd.zeros_like(inactive)
+            self._idle_samples[subject] = 0
+        self._idle[subject] = idle = (idle + samples) * inactive
+        self._idle_samples[subject] += samples
+        if self._idle_samples[subject] < ENOUGH_SAMPLES:
+            return measure.constant(float("nan"), out)
+        return measure.one((idle >= ENOUGH_SAMPLES).mean())
+
+
+def runs_over_channels(block: Any) -> bool:
+    """Whether the second dimension of what a block puts out counts its units."""
+    if isinstance(block, gluon.nn.BatchNorm):
+        return bool(block._axis == 1)
+    layout = getattr(block, "_kwargs", {}).get("layout") or "NC"
+    return isinstance(block, CHANNELS_FIRST) and layout.startswith("NC")
+
+
+def is_float(value: Any) -> bool:
+    """Whether it is an array of floating-point numbers."""
+    return isinstance(value, nd.NDArray) and "float" in getattr(value.dtype, "__name__", str(value.dtype))
+
+
+def arrays(value: Any) -> list[Any]:
+    """The arrays in a nest of tuples, lists and mappings."""
+    if isinstance(value, nd.NDArray):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [a for v in value for a in arrays(v)]
+    return []

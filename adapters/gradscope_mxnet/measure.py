@@ -1,0 +1,267 @@
+"""Reductions of MXNet's arrays, where they live: small arrays come out, and only `fetch` and `norms` wait for them.
+
+The formulas are those of gradscope.statistics, which the conformance tests hold them to. Callers are outside of
+autograd.record(), or have paused it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gradscope.row import Fetched
+from mxnet import nd
+from mxnet.contrib.amp import amp
+
+SMALL = 2**11
+"""Arrays of at most that many elements are summed in one call; its float32 sums are within 1e-5 up to here."""
+PIECE = 2**16
+"""Elements of one dot product: its float32 sums are within 1e-5 up to here."""
+SAFE = (1e-30, 1e37)
+"""Between these a float32 sum of squares has neither lost squares to underflow nor overflowed."""
+
+
+def plain(array: Any) -> Any:
+    """The values that count as a dense array: rows that are there of a sparse one, mx.np's as mx.nd's."""
+    if getattr(array, "stype", "default") != "default":
+        return array.data if array.stype == "row_sparse" else array.tostype("default")
+    return array.as_nd_ndarray()
+
+
+def is_empty(array: Any) -> bool:
+    """Whether an array holds no value: only arrays of mx.np, and sparse ones of which no row is there, can."""
+    return plain(array).size == 0
+
+
+def wide(array: Any) -> Any:
+    """The values in float32 at least."""
+    values = plain(array)
+    return values if values.dtype in {np.float32, np.float64} else values.astype("float32")
+
+
+def double(array: Any) -> Any:
+    """The values, flat, in float64."""
+    return plain(array).astype("float64").reshape((-1,))
+
+
+def constant(value: float, like: Any) -> Any:
+    """A number beside another array, float64, shape (1,)."""
+    return nd.full((1,), value, ctx=like.context, dtype="float64")
+
+
+def one(value: Any) -> Any:
+    """A reduced value as float64, shape (1,)."""
+    return value.as_nd_ndarray().astype("float64").reshape((1,))
+
+
+def joined(values: Sequence[Any]) -> Any:
+    """Arrays of float64 end to end, on the device of the first; with nothing in AMP's way, which casts float32."""
+    first = values[0].context
+    parts = [v if v.context == first else v.as_in_context(first) for v in values]
+    return nd.concat(*parts, dim=0) if len(parts) > 1 else parts[0]
+
+
+def finite(values: Any) -> Any:
+    """1 where a number is finite, else 0."""
+    return nd.contrib.isfinite(values)
+
+
+# -- gradients and parameters ------------------------------------------------------------------------------------------
+
+
+def exact_norm(array: Any) -> Any:
+    """L2 norm of an array that is not empty, float64, shape (1,); NaN or Inf only when the array holds one."""
+    values = double(array)
+    square = nd.dot(values, values).reshape((1,))
+    if array.dtype != np.float64:
+        return square.sqrt()
+    scaled = nd.norm(values).reshape((1,))  # is NaN where the array holds an Inf: then the square is right
+    inside = (square > 1e-290) * (square < 1e290)
+    return nd.where(inside, square.sqrt(), nd.where(finite(scaled), scaled, square.sqrt()))
+
+
+def norms(arrays: Sequence[Any]) -> list[float]:
+    """L2 norms of dense or sparse arrays; waits for them. Where squares do not fit into float32 they are found anew."""
+    if not arrays:
+        return []
+    norms = {at: 0.0 for at, a in enumerate(arrays) if is_empty(a)}
+    flat = {at: wide(a).reshape((-1,)) for at, a in enumerate(arrays) if at not in norms}
+    quick = [at for at, f in flat.items() if f.dtype == np.float32 and not amp._amp_initialized]
+    found = dict(zip(quick, squares([flat[at] for at in quick]), strict=True)) if quick else {}
+    norms |= {at: math.sqrt(s) for at, s in found.items() if SAFE[0] < s < SAFE[1]}
+    exact = {at: exact_norm(a) for at, a in enumerate(arrays) if at not in norms}
+    fetched = fetch(list(exact.values()))
+    norms |= {at: float(fetched[id(e)][0]) for at, e in exact.items()}
+    return [norms[at] for at in range(len(arrays))]
+
+
+def squares(flat: Sequence[Any]) -> list[float]:
+    """Sums of squares of flat float32 arrays, in float32: small ones in one call, the others as dot products."""
+    small = [f for f in flat if f.size <= SMALL]
+    parts = [nd.multi_sum_sq(*small[i : i + 64], num_arrays=len(small[i : i + 64])) for i in range(0, len(small), 64)]
+    pieces = []
+    for one_array in (f for f in flat if f.size > SMALL):
+        cut = [one_array[i : i + PIECE] for i in range(0, one_array.size, PIECE)]
+        pieces.append(len(cut))
+        parts += [nd.dot(c, c).reshape((1,)) for c in cut]
+    numbers = iter(joined(parts).asnumpy().tolist())
+    quick = iter([next(numbers) for _ in small])
+    long = iter([math.fsum(next(numbers) for _ in range(n)) for n in pieces])
+    return [next(quick) if f.size <= SMALL else next(long) for f in flat]
+
+
+def gradient_statistics(gradient: Any, scale: float) -> Any:
+    """(zero fraction, largest finite magnitude times |scale|, fraction under the smallest normal number of its type),
+    float64, shape (3,)."""
+    whole = float(np.prod(gradient.shape))
+    smallest = float(np.finfo(gradient.dtype).tiny)
+    if is_empty(gradient):
+        return nd.array([1.0 if whole else 0.0, 0.0, 0.0], ctx=gradient.context, dtype="float64")
+    size = nd.abs(double(gradient))
+    zero = 1 - (size != 0).sum() / whole
+    largest = nd.where(finite(size), size, nd.zeros_like(size)).max() * abs(scale)
+    tiny = ((size > 0) * (size < smallest)).mean()
+    return joined([one(zero), one(largest), one(tiny)])
+
+
+def parameter_statistics(before: Any, after: Any) -> Any:
+    """(norm before, deviation before, norm of the difference, fraction moved, non-finite count after), float64."""
+    if is_empty(after):
+        return nd.zeros((5,), ctx=after.context, dtype="float64")
+    old, new = double(before), double(after)
+    change = new - old
+    numbers = [length(old), deviation(old), length(change), (new != old).mean(), (1 - finite(new)).sum()]
+    return joined([one(n) for n in numbers])
+
+
+def length(values: Any) -> Any:
+    """L2 norm of flat float64 values."""
+    return nd.dot(values, values).sqrt()
+
+
+def deviation(values: Any) -> Any:
+    """sqrt(mean((x - mean)^2)) of float64 values."""
+    return (values - values.mean().reshape((1,))).square().mean().sqrt()
+
+
+def sample(arrays: Sequence[Any], most: int = 16384) -> Any:
+    """One vector with at most `most` evenly spaced entries of each array: enough for a direction."""
+    parts = []
+    for array in arrays:
+        if not is_empty(array):
+            flat = wide(array).reshape((-1,))
+            parts.append(flat[:: max(1, flat.size // most)].astype("float64"))
+    return joined(parts) if parts else None
+
+
+def cosine(a: Any, b: Any) -> Any:
+    """Cosine of the angle between two vectors; NaN when one is zero."""
+    return nd.dot(a, b) / (length(a) * length(b))
+
+
+# -- what a forward pass shows -----------------------------------------------------------------------------------------
+
+
+def output_statistics(output: Any, given: Any) -> Any:
+    """MODULE_STATISTICS (gradscope.statistics) of one call of a block, float64, shape (6,)."""
+    out = double(output)
+    square = one(out.square().mean())
+    zero = one((out == 0).mean())
+    variation = constant(math.nan, out)
+    if len(output.shape) > 1 and output.shape[0] > 1:
+        rows = out.reshape((output.shape[0], -1))
+        centred = rows - rows.mean(axis=0, keepdims=True)
+        variation = one(centred.square().mean()) / nd.maximum(square, constant(1e-30, out))
+    in_square, in_bad = constant(math.nan, out), constant(0.0, out)
+    if given is not None and not is_empty(given):
+        values = double(given)
+        in_square, in_bad = one(values.square().mean()), one((1 - finite(values)).sum())
+    return joined([square, in_square, zero, variation, one((1 - finite(out)).sum()), in_bad])
+
+
+def channel_dimension(output: Any, convolutional: bool) -> int:
+    """Which dimension counts the units: 1 after a convolution, the last one otherwise."""
+    return 1 if convolutional and len(output.shape) > 2 else len(output.shape) - 1
+
+
+def by_unit(array: Any, dimension: int) -> Any:
+    """The values as a matrix whose columns are the units, float64."""
+    values = plain(array).astype("float64")
+    if len(array.shape) < 2:
+        return values.reshape((1, -1))
+    return nd.moveaxis(values, dimension, -1).reshape((-1, array.shape[dimension]))
+
+
+def inactive_units(output: Any, dimension: int) -> tuple[Any, int]:
+    """(for each unit 1 when it is zero for all samples, else 0; how many samples there were)."""
+    units = by_unit(output, dimension)
+    return (units != 0).max(axis=0) == 0, int(units.shape[0])
+
+
+def saturated_fraction(output: Any, operation: str) -> Any:
+    """Share of values at the ends, where the slope is under 2 % of its largest: |tanh| > 0.99, sigmoid out of
+    [0.005, 0.995]; float64, shape (1,)."""
+    out = double(output)
+    if operation == "tanh":
+        return one((nd.abs(out) > 0.99).mean())
+    return one(((out < 0.005) + (out > 0.995)).mean())
+
+
+def data_statistics(data: Any, dimension: int) -> Any:
+    """(mean, deviation, largest magnitude, largest / median feature size, index of it, non-finite count), float64.
+
+    The size of a feature is its root mean square. The ratio is NaN with fewer than two features.
+    """
+    values = plain(data).astype("float64")
+    fine = finite(values)
+    bad = (1 - fine).sum()
+    values = nd.where(fine, values, nd.zeros_like(values))
+    flat = values.reshape((-1,))
+    found = [one(flat.mean()), one(deviation(flat)), one(nd.abs(flat).max())]
+    ratio = largest = constant(math.nan, flat)
+    if len(data.shape) > 1 and data.shape[dimension] > 1:
+        sizes = by_unit(values, dimension).square().mean(axis=0).sqrt()
+        present = (sizes > 0).sum()
+        middle = median_of_present(sizes, present)
+        several = one(present) > 1
+        ratio = nd.where(several, one(sizes.max()) / middle, ratio)
+        largest = nd.where(several, one(sizes.argmax(axis=0)), largest)
+    return joined([*found, ratio, largest, one(bad)])
+
+
+def median_of_present(sizes: Any, present: Any) -> Any:
+    """The median of those sizes that are not zero; sizes are not negative."""
+    ordered = nd.sort(sizes, is_ascend=False)
+    low, high = ((present - 1) / 2).floor(), (present / 2).floor()
+    return (one(nd.take(ordered, high)) + one(nd.take(ordered, low))) / 2
+
+
+def spread(values: Any) -> Any:
+    """(mean, deviation, min, max), float64, shape (4,); NaN for an empty array."""
+    if is_empty(values):
+        return nd.full((4,), math.nan, ctx=values.context, dtype="float64")
+    v = double(values)
+    return joined([one(v.mean()), one(deviation(v)), one(v.min()), one(v.max())])
+
+
+def probability_margin(values: Any, dimension: int = -1) -> Any:
+    """How far rows are from probabilities: largest |sum - 1|; Inf for a value outside [0, 1]; float64, shape (1,)."""
+    v = plain(values).astype("float64")
+    outside = one(v.min() < 0) + one(v.max() > 1 + 1e-6)
+    off = one(nd.abs(v.sum(axis=dimension) - 1).max())
+    return nd.where(outside > 0, constant(math.inf, v), off)
+
+
+# -- to the host -------------------------------------------------------------------------------------------------------
+
+
+def fetch(arrays: Sequence[Any]) -> Fetched:
+    """The values of MXNet's arrays among them, by id; one transfer."""
+    held = [a for a in arrays if isinstance(a, nd.NDArray)]
+    if not held:
+        return {}
+    flat = joined([a.as_nd_ndarray().astype("float64").reshape((-1,)) for a in held]).asnumpy()
+    ends = np.cumsum([a.size for a in held])
+    return {id(a): part for a, part in zip(held, np.split(flat, ends[:-1]), strict=True)}
