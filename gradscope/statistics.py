@@ -52,9 +52,10 @@ def underflow_fraction(values: ArrayLike) -> float:
     """Share of entries that are not zero but under the smallest normal number of the array's dtype."""
     given = np.asarray(values)
     a = magnitudes(given)
-    if not a.size or not np.issubdtype(given.dtype, np.floating):
+    kind = np.dtype("f4") if given.dtype.name == "bfloat16" else given.dtype  # it has the exponents of float32
+    if not a.size or not np.issubdtype(kind, np.floating):
         return 0.0
-    return float(((a > 0) & (a < np.finfo(given.dtype).tiny)).mean())
+    return float(((a > 0) & (a < np.finfo(kind).tiny)).mean())
 
 
 def nonfinite_count(values: ArrayLike) -> int:
@@ -65,14 +66,20 @@ def nonfinite_count(values: ArrayLike) -> int:
 def deviation(values: ArrayLike) -> float:
     """sqrt(mean((x - mean)^2)); 0 for fewer than two entries."""
     a = np.asarray(values, "f8").ravel()
-    return float(a.std()) if a.size > 1 else 0.0
+    if a.size < 2:
+        return 0.0
+    top = float(np.abs(a).max())
+    with np.errstate(invalid="ignore"):  # Inf, whose deviation is NaN
+        return top * float((a / top).std()) if 0 < top < math.inf else float(a.std())
 
 
 def parameter_change(before: ArrayLike, after: ArrayLike) -> tuple[float, float]:
     """(l2 norm of after - before, share of entries that changed)."""
     old, new = np.asarray(before, "f8"), np.asarray(after, "f8")
     moved = new != old
-    return l2_norm(new - old), float(moved.mean()) if moved.size else 0.0
+    with np.errstate(all="ignore"):  # Inf - Inf is NaN
+        change = new - old
+    return l2_norm(change), float(moved.mean()) if moved.size else 0.0
 
 
 # -- what a forward pass shows -----------------------------------------------------------------------------------------

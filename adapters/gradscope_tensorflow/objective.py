@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import keras
 import numpy as np
-import tensorflow as tf
 from gradscope import statistics
 from gradscope.history import History, Subject
 from gradscope.row import Note, Row, write
 
+from gradscope_tensorflow.arrays import host
 from gradscope_tensorflow.names import Names
 
 SNAPSHOT_LIMIT = 512 * 2**20
@@ -70,7 +71,7 @@ class Objective:
             "module_type": type(owner).__name__ if owner is not None else "",
             "library": False,
             "training": True,
-            "reachable": owner is not None or isinstance(variable, tf.Variable) or not self.names.roots,
+            "reachable": owner is not None or not isinstance(variable, keras.Variable) or not self.names.roots,
         }
         source = self.names.source(owner) if owner is not None else None
         return Subject(name, module, str(variable.dtype).rpartition("'")[0].rpartition("'")[2], source, traits)
@@ -82,7 +83,7 @@ class Objective:
         budget = SNAPSHOT_LIMIT
         self._before = []
         for variable in self.parameters:
-            values = np.asarray(variable.numpy())
+            values = host(variable)
             budget -= values.nbytes
             self._before.append(values.copy() if budget >= 0 else None)
         self._gradients = [dense(gradients.get(id(v))) for v in self.parameters]
@@ -124,10 +125,10 @@ class Objective:
         gradient, before = self._gradients[at], self._before[at]
         found = [math.nan] * 3
         if gradient is not None:
-            found = [f(gradient) for f in (statistics.zero_fraction, statistics.abs_max, statistics.underflow_fraction)]
+            found = details(gradient, math.prod(self.parameters[at].shape))
         if before is None:
             return [*found, *[math.nan] * 5]
-        after = self.parameters[at].numpy()
+        after = host(self.parameters[at])
         change, moved = statistics.parameter_change(before, after)
         norm, deviation = statistics.l2_norm(before), statistics.deviation(before)
         return [*found, norm, deviation, change, moved, statistics.nonfinite_count(after)]
@@ -146,12 +147,20 @@ def clipping(optimizer: Any, norms: list[float], gradients: list[Any]) -> tuple[
     return None, None
 
 
+def details(values: Any, size: int) -> list[float]:
+    """(share of zeros, largest finite magnitude, share under the smallest normal number) of what dense() gave; size:
+    entries of the whole gradient, of which those in no row that occurs are zero."""
+    share = values.size / size if size else 1.0
+    zero, tiny = statistics.zero_fraction(values), statistics.underflow_fraction(values)
+    return [zero if share == 1 else 1 - (1 - zero) * share, statistics.abs_max(values), tiny * share]
+
+
 def dense(gradient: Any) -> Any:
     """A gradient as an array of the host: the values of an IndexedSlices, rows of the same index added up."""
     if gradient is None:
         return None
     if not hasattr(gradient, "indices"):
-        return np.asarray(gradient.numpy() if hasattr(gradient, "numpy") else gradient)
+        return host(gradient)
     values, indices = np.asarray(gradient.values), np.asarray(gradient.indices)
     unique, places = np.unique(indices, return_inverse=True)
     summed = np.zeros((len(unique), *values.shape[1:]), values.dtype)
@@ -162,4 +171,4 @@ def dense(gradient: Any) -> Any:
 def learning_rate_of(optimizer: Any) -> float | None:
     """The rate of the next step; None when it has none."""
     rate = getattr(optimizer, "learning_rate", None)
-    return None if rate is None else float(np.asarray(rate))
+    return None if rate is None else float(host(rate))

@@ -13,7 +13,7 @@ from gradscope.row import Note, Row, write
 from gradscope.scope import Scope
 
 from gradscope_tensorflow.names import Names
-from gradscope_tensorflow.objective import Objective, clipping, dense
+from gradscope_tensorflow.objective import Objective, clipping, dense, details
 from gradscope_tensorflow.recorder import described
 from gradscope_tensorflow.ring import ABSENT, HEAD, Head, Ring, head_of, norms_of, values_of
 
@@ -151,10 +151,10 @@ def changes(before: Any, variable: Any, gradient: Any = None) -> list[float]:
     found = [math.nan] * 3
     values = dense(gradient)
     if values is not None:
-        found = [f(values) for f in (statistics.zero_fraction, statistics.abs_max, statistics.underflow_fraction)]
+        found = details(values, math.prod(variable.shape))
     if before is None:
         return [*found, *[math.nan] * 5]
     after = variable.numpy()
     moved, share = statistics.parameter_change(before, after)
-    details = [statistics.l2_norm(before), statistics.deviation(before), moved, share]
-    return [*found, *details, statistics.nonfinite_count(after)]
+    norms = [statistics.l2_norm(before), statistics.deviation(before), moved, share]
+    return [*found, *norms, statistics.nonfinite_count(after)]

@@ -90,7 +90,23 @@ def exact_norm(tensor: Tensor) -> Tensor:
     values = dense_values(tensor)
     if not values.numel():
         return torch.zeros((), dtype=torch.float64, device=values.device)
-    return torch.linalg.vector_norm(values.double())
+    return wide_norm(values)
+
+
+def wide_norm(values: Tensor) -> Tensor:
+    """L2 norm, float64. Squares of float64 itself may overflow or vanish there, so those are scaled first."""
+    scale = float64_scale(values)
+    if scale is None:
+        return torch.linalg.vector_norm(values, dtype=torch.float64)
+    return torch.linalg.vector_norm(values / scale) * scale
+
+
+def float64_scale(values: Tensor) -> Tensor | None:
+    """Largest magnitude of a float64 tensor, one where that is zero or not finite; None for any other type."""
+    if values.dtype is not torch.float64 or not values.numel():
+        return None
+    top = values.abs().max()
+    return torch.where(torch.isfinite(top) & (top > 0), top, torch.ones_like(top))
 
 
 def norms(tensors: Sequence[Tensor], plain: bool, scattered: bool = False) -> Tensor | list[float]:
@@ -110,10 +126,12 @@ def gradient_statistics(gradient: Tensor) -> Tensor:
     magnitude = values.abs()
     smallest = torch.finfo(values.dtype).tiny
     zero = (magnitude == 0).float().mean()
-    if gradient.layout is not torch.strided and gradient.numel():
-        zero = 1 - (1 - zero) * (values.numel() / gradient.numel())
     tiny = ((magnitude < smallest) & (magnitude > 0)).float().mean()
-    largest = torch.where(torch.isfinite(magnitude), magnitude, 0).max().float()
+    if gradient.layout is not torch.strided and gradient.numel():
+        share = values.numel() / gradient.numel()
+        zero, tiny = 1 - (1 - zero) * share, tiny * share
+    largest = torch.where(torch.isfinite(magnitude), magnitude, 0).max()
+    largest = storable(largest) if largest.dtype is torch.float64 else largest.float()
     return torch.stack([zero, largest, tiny])
 
 
@@ -125,16 +143,24 @@ def parameter_statistics(before: Tensor, after: Tensor) -> Tensor:
     moved = (new != old).float().mean()
     wide = torch.promote_types(torch.promote_types(old.dtype, new.dtype), torch.float32)
     old, new = old.to(wide), new.to(wide)
-    deviation = old.std(correction=0) if old.numel() > 1 else torch.zeros((), device=old.device)
     return torch.stack(
         [
-            storable(torch.linalg.vector_norm(old, dtype=torch.float64)),
-            deviation.float(),
-            storable(torch.linalg.vector_norm(new - old, dtype=torch.float64)),
+            storable(wide_norm(old)),
+            deviation(old),
+            storable(wide_norm(new - old)),
             moved,
             (~torch.isfinite(new)).sum().float(),
         ]
     )
+
+
+def deviation(values: Tensor) -> Tensor:
+    """sqrt(mean((x - mean)^2)), float32; 0 for fewer than two entries."""
+    if values.numel() < 2:
+        return torch.zeros((), device=values.device)
+    scale = float64_scale(values)
+    found = values.std(correction=0) if scale is None else (values / scale).std(correction=0) * scale
+    return storable(found)
 
 
 def storable(value: Tensor) -> Tensor:
