@@ -27,14 +27,14 @@ def plans_of(graph: Graph, flow: Dataflow) -> list[Plan]:
     """The notes to take of a graph."""
     origins = Origins(graph, flow)
     losses = functions.comparisons(graph, origins)
-    plans = [_layer(graph, flow, layer) for layer in flow.layers]
+    plans = [_layer(graph, layer) for layer in flow.layers]
     plans += [p for layer in flow.layers if (p := _input(graph, flow, layer)) is not None]
     plans += _activations(graph, flow, origins)
     plans += _root(graph, flow, losses)
     return [p for p in [*plans, *losses] if all(math.prod(graph.shapes[s]) for s in p.slots)]
 
 
-def _layer(graph: Graph, flow: Dataflow, layer: Any) -> Plan:
+def _layer(graph: Graph, layer: Any) -> Plan:
     shape = graph.shapes[layer.output]
     traits = {
         "root": False,

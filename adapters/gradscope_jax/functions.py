@@ -1,4 +1,4 @@
-"""What enters a loss: the functions of optax, cross-entropies and differences written by hand, unprotected logarithms."""
+"""What enters a loss: functions of optax, cross-entropies and differences written by hand, unprotected logarithms."""
 
 from __future__ import annotations
 
@@ -113,6 +113,7 @@ def comparison(
     }
     tail = ""
     measure_values: Callable[..., Any]
+    quantities: tuple[str, ...]
     if classes:
         quantities = ("value", *RANGES, "batch_size", "margin", "target_purity", "target_elements")
         measure_values, tail = _class_values(function), "classes" if p_shape[-1] <= MOST_CLASSES else ""

@@ -123,7 +123,7 @@ def _inline(
         inner = equation.params.get(INLINED[name]) if name in INLINED else None
         if inner is not None:
             outputs = _call(graph, inner, inputs, trained, (call, line))
-        elif name == "scan" and _over_layers(equation, inputs, trained, graph):
+        elif name == "scan" and _over_layers(equation, inputs, trained):
             outputs = _unroll(graph, equation, inputs, trained)
         else:
             outputs = [graph.slot(v.aval) for v in equation.outvars]
@@ -161,7 +161,7 @@ def _runner(equation: Any) -> Callable[..., Sequence[Any]]:
 # -- layers that are stacked -------------------------------------------------------------------------------------------
 
 
-def _over_layers(equation: Any, inputs: list[int], trained: set[int], graph: Graph) -> bool:
+def _over_layers(equation: Any, inputs: list[int], trained: set[int]) -> bool:
     """Whether a scan runs over the first axis of trained weights."""
     p = equation.params
     scanned = inputs[p["num_consts"] + p["num_carry"] :]

@@ -87,10 +87,7 @@ class Dataflow:
 
     def _follow(self, at: int, instruction: Instruction) -> None:
         kinds = {self.kinds[s] for s in instruction.inputs}
-        if SIGNAL in kinds or {WEIGHT, DATA} <= kinds:
-            kind = SIGNAL
-        else:
-            kind = max(kinds, default=CONSTANT)
+        kind = SIGNAL if {WEIGHT, DATA} <= kinds else max(kinds, default=CONSTANT)
         made = frozenset().union(*(self.weights.get(s, frozenset()) for s in instruction.inputs))
         for out in instruction.outputs:
             if kind == WEIGHT and out in self.graph.slices:

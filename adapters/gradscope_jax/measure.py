@@ -73,7 +73,12 @@ def nonfinite(x: Array) -> Array:
 def deviation(x: Array) -> Array:
     """sqrt(mean((x - mean)^2)); 0 for fewer than two entries."""
     v = wide(x)
-    return jnp.sqrt(mean(jnp.square(v - mean(v)))) if v.size > 1 else jnp.zeros((), v.dtype)
+    if v.size < 2:
+        return jnp.zeros((), v.dtype)
+    top = jnp.abs(v).max()
+    scale = jnp.where(jnp.isfinite(top) & (top > 0), top, 1)
+    v = v / scale
+    return scale * jnp.sqrt(mean(jnp.square(v - mean(v))))
 
 
 def parameter_statistics(before: Array, after: Array) -> Array:
@@ -110,7 +115,7 @@ def saturated_fraction(output: Array, operation: str) -> Array:
 
 
 def data_statistics(data: Array) -> Array:
-    """(mean, deviation, largest magnitude, largest / median feature size, index of it, non-finite count), shape (6,)."""
+    """(mean, deviation, largest magnitude, largest / median feature size, its index, non-finite count), shape (6,)."""
     values = wide(data)
     finite = jnp.isfinite(values)
     values = jnp.where(finite, values, 0)

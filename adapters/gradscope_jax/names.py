@@ -74,8 +74,9 @@ def unique(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     taken: set[tuple[str, ...]] = set()
     found = []
     for path in paths:
-        while path in taken:
-            path = (*path[:-1], path[-1] + "'")
-        taken.add(path)
-        found.append(path)
+        free = path
+        while free in taken:
+            free = (*free[:-1], free[-1] + "'")
+        taken.add(free)
+        found.append(free)
     return found

@@ -27,6 +27,7 @@ class Objective:
         self.history = history
         self.step = 0
         self.leaves: list[Leaf] = []
+        self.shapes: list[tuple[int, ...]] = []
         self.reached: set[int] | None = None
         """Places of the leaves that the loss depends on; None as long as nobody knows."""
         self.frozen: set[int] = set()
@@ -89,6 +90,7 @@ class Objective:
 
     def begin(self, gradients: list[Any], before: list[Any] | None) -> None:
         """A step begins. Arrays of the whole tree, before leaves are cut out of those that are stacked."""
+        self.shapes = [g.shape for g in gradients]
         cut = self.cut(gradients)
         with jax.disable_jit(False):
             found = jax.device_get(_row(cut))

@@ -90,6 +90,8 @@ class Origins:
         given = next((s for s in call.inputs if self.flow.kinds[s] == SIGNAL), None)
         before = self[given] if given is not None else Origin()
         name = call.name or (self._operation(one) if one is not None else "")
+        if name == "relu" and not self._of_units(call.output, before.layer):
+            name = ""
         if name and given is not None and name not in LOSSES:
             unit = "softmax" in name and self.graph.shapes[call.output][-1:] == (1,)
             name = NAMES.get(name, name) + (" over the batch" if self._over_batch(call) else "")
@@ -106,6 +108,15 @@ class Origins:
                 self.of[call.output] = Origin(kept, before.layer, before.unit and bool(kept))
         for layer in self._layers.get(call.output, []):
             self.of[call.output] = Origin(layer.type.lower(), layer.module)
+
+    def _of_units(self, slot: int, layer: str) -> bool:
+        """Whether a slot holds units of a layer, and not a statistic of them: a variance, kept from falling under 0."""
+        shape = self.graph.shapes[slot]
+        known = self.flow.by_module.get(layer)
+        if known is None:
+            return len(shape) > 1
+        units = self.graph.shapes[known.output]
+        return len(shape) > 0 and len(units) > 0 and shape[0] == units[0] and (shape[-1] > 1 or units[-1] == 1)
 
     def _operation(self, one: Instruction) -> str:
         """The activation that a single operation is: relu, sigmoid, tanh, clamp, or ""."""

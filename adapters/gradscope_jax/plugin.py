@@ -27,7 +27,7 @@ class JaxAdapter:
         kind = thing if isinstance(thing, type) else type(thing)
         return any(k.__module__.partition(".")[0] in {"flax", "equinox"} for k in kind.__mro__)
 
-    def watch(self, scope: Scope, model: Any, optimizer: Any) -> Any:
+    def watch(self, _scope: Scope, _model: Any, _optimizer: Any) -> Any:
         """A loop that is compiled is watched by a transformation of its own."""
         raise UsageError(
             "watch(): a jitted JAX step is watched from inside: scope = gradscope.watch(); "
@@ -40,11 +40,11 @@ class JaxAdapter:
 
         return Session(scope)
 
-    def train(self, scope: Scope, workload: Workload) -> None:
+    def train(self, _scope: Scope, _workload: Workload) -> None:
         """JAX has no one way to call a model."""
         raise UsageError("workload(): JAX models have no common call; give `gradscope check` the training script")
 
-    def cold(self, scope: Scope, target: Cold) -> None:
+    def cold(self, _scope: Scope, _target: Cold) -> None:
         """JAX has no one way to build a model."""
         raise UsageError("FILE::CLASS: JAX models have no common call; give `gradscope check` the training script")
 

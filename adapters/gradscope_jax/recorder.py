@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from gradscope.guard import guarded
 from gradscope.row import Note
 from gradscope.scope import Scope
@@ -46,7 +47,7 @@ class Recorder:
         """Loss and gradients were computed."""
         self._finish_open()
         last = next((e for e in reversed(self.waiting) if e.program is seen.program), None)
-        if last is not None and not last.used and moved(last, seen):
+        if last is not None and not last.used and not self._optimized(last) and moved(last, seen):
             self._step_by_hand(last, seen)
         self.waiting = [e for e in self.waiting if not e.used][-MOST_WAITING:]
         self.waiting.append(seen)
@@ -136,6 +137,13 @@ class Recorder:
 
     # -- steps by hand ---------------------------------------------------------------------------------------------
 
+    def _optimized(self, one: Evaluation) -> bool:
+        """Whether an optimizer was seen stepping parameters like those."""
+        shapes = sorted(str(w.shape) for w in one.weights)
+        return any(
+            o.made is not BY_HAND and sorted(str(s) for s in o.shapes) == shapes for o in self.objectives.values()
+        )
+
     def _step_by_hand(self, last: Evaluation, now: Evaluation) -> None:
         """Parameters differ from those of the evaluation before, and no optimizer was seen."""
         shapes = tuple(w.shape for w in last.weights)
@@ -182,8 +190,8 @@ class Recorder:
         places = placed(one, gradients, before) if one is not None else None
         if one is None or one.program is None or places is None:
             if not objective.leaves:
-                leaves = leaves_of(tree)
-                objective.survey(leaves, [], [None] * len(leaves))
+                named = leaves_of(tree)
+                objective.survey(named, [], [None] * len(named))
             return
         leaves: list[Leaf] = []
         where: list[int | None] = []
@@ -210,8 +218,9 @@ class Recorder:
 
 
 def moved(last: Evaluation, now: Evaluation) -> bool:
-    """Whether the weights of two evaluations differ."""
-    return any(a is not b for a, b in zip(last.weights, now.weights, strict=True))
+    """Whether the weights of two evaluations differ, and not their arrays alone."""
+    pairs = [(a, b) for a, b in zip(last.weights, now.weights, strict=True) if a is not b]
+    return any(not bool(jnp.array_equal(a, b, equal_nan=True)) for a, b in pairs)
 
 
 def placed(one: Evaluation, gradients: list[Any], before: list[Any] | None) -> list[int] | None:
@@ -231,4 +240,4 @@ def _trained(tree: Any, updates: list[Any]) -> list[Any]:
     leaves = jax.tree.leaves(tree)
     if len(leaves) == len(updates):
         return leaves
-    return [x for x in leaves if hasattr(x, "dtype") and jax.numpy.issubdtype(x.dtype, jax.numpy.floating)]
+    return [x for x in leaves if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)]

@@ -1,5 +1,5 @@
-"""Session: observes whatever a script trains with jax.grad and optax, or by hand. What the script compiles runs op by op
-in it, but for the computation of the gradients."""
+"""Session: observes whatever a script trains with jax.grad and optax, or by hand. What the script compiles runs op by
+op in it, but for the computation of the gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gradscope_jax.recorder import Recorder
 from gradscope_jax.transformations import Made, made_by
 
 OPEN: list[Session] = []
-"""The sessions that are open, innermost last. What was wrapped stays wrapped in libraries that hold it, and asks here."""
+"""The sessions that are open, innermost last. What a library holds stays wrapped, and asks here."""
 
 
 class Session:
@@ -62,6 +62,7 @@ class Session:
         optax = sys.modules["optax"]
         self._patches.wrap(optax.GradientTransformation, "__new__", _transformation)
         self._patches.wrap(optax, "apply_updates", _apply)
+        self._patches.wrap(optax.MultiSteps, "update", _collect)
 
     def _observe_equinox(self) -> None:
         self._patches.wrap(sys.modules["equinox"], "apply_updates", _apply)
@@ -159,6 +160,24 @@ def _update(original: Any, made: Made) -> Any:
         return result
 
     update.gradscope_made = made  # type: ignore[attr-defined]
+    return update
+
+
+def _collect(original: Any) -> Any:
+    """MultiSteps calls its optimizer each time; only with the last gradient of several is that a step."""
+
+    @wraps(original)
+    def update(steps: Any, updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        session = current()
+        if session is None or _traced((updates, state)):
+            return original(steps, updates, state, params, **extra)
+        last = int(state.mini_step) == int(steps._every_k_schedule(state.gradient_step)) - 1
+        session.depth += not last
+        try:
+            return original(steps, updates, state, params, **extra)
+        finally:
+            session.depth -= not last
+
     return update
 
 

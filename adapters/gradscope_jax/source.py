@@ -57,9 +57,8 @@ def place_of(equation: Any) -> tuple[str, str | None]:
         file, name = frame.file_name, frame.function_name.rpartition(".")[2]
         if is_users(file):
             return call, f"{file}:{frame.line_num}"
-        if name in LOSSES and "/optax/" in file:
-            call = name
-        elif name in ACTIVATIONS and ("/jax/" in file or "/flax/" in file) and call not in LOSSES:
+        loss = name in LOSSES and "/optax/" in file
+        if loss or (name in ACTIVATIONS and "/jax/" in file and call not in LOSSES):
             call = name
     return call, None
 
