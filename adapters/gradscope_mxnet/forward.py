@@ -224,10 +224,10 @@ class Forward:
 
 def runs_over_channels(block: Any) -> bool:
     """Whether the second dimension of what a block puts out counts its units."""
-    if isinstance(block, gluon.nn.BatchNorm):
-        return bool(block._axis == 1)
-    layout = getattr(block, "_kwargs", {}).get("layout") or "NC"
-    return isinstance(block, CHANNELS_FIRST) and layout.startswith("NC")
+    if not isinstance(block, CHANNELS_FIRST):
+        return False
+    settings = block._kwargs
+    return bool(settings.get("axis", 1) == 1 and settings.get("layout", "NC").startswith("NC"))
 
 
 def is_float(value: Any) -> bool:

@@ -48,7 +48,7 @@ def double(array: Any) -> Any:
 
 def constant(value: float, like: Any) -> Any:
     """A number beside another array, float64, shape (1,)."""
-    return nd.full((1,), value, ctx=like.context, dtype="float64")
+    return nd.full((1,), value, ctx=like.ctx, dtype="float64")
 
 
 def one(value: Any) -> Any:
@@ -58,8 +58,8 @@ def one(value: Any) -> Any:
 
 def joined(values: Sequence[Any]) -> Any:
     """Arrays of float64 end to end, on the device of the first; with nothing in AMP's way, which casts float32."""
-    first = values[0].context
-    parts = [v if v.context == first else v.as_in_context(first) for v in values]
+    first = values[0].ctx
+    parts = [v if v.ctx == first else v.as_in_context(first) for v in values]
     return nd.concat(*parts, dim=0) if len(parts) > 1 else parts[0]
 
 
@@ -118,7 +118,7 @@ def gradient_statistics(gradient: Any, scale: float) -> Any:
     whole = float(np.prod(gradient.shape))
     smallest = float(np.finfo(gradient.dtype).tiny)
     if is_empty(gradient):
-        return nd.array([1.0 if whole else 0.0, 0.0, 0.0], ctx=gradient.context, dtype="float64")
+        return nd.array([1.0 if whole else 0.0, 0.0, 0.0], ctx=gradient.ctx, dtype="float64")
     size = nd.abs(double(gradient))
     zero = 1 - (size != 0).sum() / whole
     largest = nd.where(finite(size), size, nd.zeros_like(size)).max() * abs(scale)
@@ -129,7 +129,7 @@ def gradient_statistics(gradient: Any, scale: float) -> Any:
 def parameter_statistics(before: Any, after: Any) -> Any:
     """(norm before, deviation before, norm of the difference, fraction moved, non-finite count after), float64."""
     if is_empty(after):
-        return nd.zeros((5,), ctx=after.context, dtype="float64")
+        return nd.zeros((5,), ctx=after.ctx, dtype="float64")
     old, new = double(before), double(after)
     change = new - old
     numbers = [length(old), deviation(old), length(change), (new != old).mean(), (1 - finite(new)).sum()]
@@ -241,7 +241,7 @@ def median_of_present(sizes: Any, present: Any) -> Any:
 def spread(values: Any) -> Any:
     """(mean, deviation, min, max), float64, shape (4,); NaN for an empty array."""
     if is_empty(values):
-        return nd.full((4,), math.nan, ctx=values.context, dtype="float64")
+        return nd.full((4,), math.nan, ctx=values.ctx, dtype="float64")
     v = double(values)
     return joined([one(v.mean()), one(deviation(v)), one(v.min()), one(v.max())])
 

@@ -188,7 +188,7 @@ class Objective:
         rows = []
         for at, p in enumerate(self.parameters[:width]):
             weight, gradient, before = p._data[0], self._gradients.get(at), self._before.get(at)
-            unknown = nd.full((5,), math.nan, ctx=weight.context, dtype="float64")
+            unknown = nd.full((5,), math.nan, ctx=weight.ctx, dtype="float64")
             if gradient is None:
                 rows.append(unknown[:3])
             else:
@@ -214,7 +214,7 @@ def gradient_of(parameter: Any, on_kvstore: bool) -> Any:
     parts = parameter._grad
     if not on_kvstore or len(parts) == 1:
         return parts[0]
-    return nd.add_n(*[g.as_nd_ndarray().as_in_context(parts[0].context) for g in parts])
+    return nd.add_n(*[g.as_nd_ndarray().as_in_context(parts[0].ctx) for g in parts])
 
 
 def name_columns(table: Table, subjects: list[Subject]) -> None:

@@ -244,7 +244,7 @@ def loss_of(heads: Any) -> Any:
     for head in given:
         if isinstance(head, nd.NDArray) and head.size and head.stype == "default":
             values = head.as_nd_ndarray().astype("float64")
-            by_device.setdefault(head.context, []).append(values.mean().reshape((1,)))
+            by_device.setdefault(head.ctx, []).append(values.mean().reshape((1,)))
     if not by_device:
         return None
     first = next(iter(by_device))
