@@ -232,7 +232,7 @@ def runs_over_channels(block: Any) -> bool:
 
 def is_float(value: Any) -> bool:
     """Whether it is an array of floating-point numbers."""
-    return isinstance(value, nd.NDArray) and "float" in getattr(value.dtype, "__name__", str(value.dtype))
+    return isinstance(value, nd.NDArray) and "float" in measure.type_name(value)
 
 
 def arrays(value: Any) -> list[Any]:

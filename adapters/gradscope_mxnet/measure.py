@@ -30,6 +30,18 @@ def plain(array: Any) -> Any:
     return array.as_nd_ndarray()
 
 
+def type_name(array: Any) -> str:
+    """The name of an array's type. numpy has no bfloat16: MXNet makes one of two bytes that have a name."""
+    kind = np.dtype(array.dtype)
+    return kind.names[0] if kind.names else kind.name
+
+
+def smallest_normal(array: Any) -> float:
+    """The smallest normal number of an array's type; bfloat16 has that of float32."""
+    name = type_name(array)
+    return float(np.finfo("float32" if name == "bfloat16" else name).tiny)
+
+
 def is_empty(array: Any) -> bool:
     """Whether an array holds no value: only arrays of mx.np, and sparse ones of which no row is there, can."""
     return plain(array).size == 0
@@ -116,7 +128,7 @@ def gradient_statistics(gradient: Any, scale: float) -> Any:
     """(zero fraction, largest finite magnitude times |scale|, fraction under the smallest normal number of its type),
     float64, shape (3,)."""
     whole = float(np.prod(gradient.shape))
-    smallest = float(np.finfo(gradient.dtype).tiny)
+    smallest = smallest_normal(gradient)
     if is_empty(gradient):
         return nd.array([1.0 if whole else 0.0, 0.0, 0.0], ctx=gradient.ctx, dtype="float64")
     size = nd.abs(double(gradient))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ class Names:
         self._blocks: dict[int, str] = {}
         self._parameters: dict[int, tuple[str, str]] = {}
         self._owners: dict[int, Any] = {}
+        self._places: dict[int, int] = {}
 
     def add_root(self, block: Any) -> None:
         """Makes a block a root."""
@@ -34,6 +36,7 @@ class Names:
         weighty = [r for r in outer if has_parameters(r)]
         for root in outer:
             self._name(root, "" if len(weighty) < 2 and root in weighty else root.name)
+        self._places = {key: at for at, key in enumerate(self._parameters)}
 
     def _name(self, block: Any, name: str) -> None:
         if id(block) in self._blocks:
@@ -60,6 +63,10 @@ class Names:
         """(dotted name of the parameter, that of its block)."""
         return self._parameters.get(id(parameter), (parameter.name, ""))
 
+    def place(self, parameter: Any) -> float:
+        """Where the parameter stands among all; trainers hold theirs in the order of the alphabet."""
+        return self._places.get(id(parameter), math.inf)
+
     def owner(self, parameter: Any) -> Any:
         """The block that holds the parameter, or None."""
         return self._owners.get(id(parameter))
@@ -68,7 +75,7 @@ class Names:
         """Every parameter of every root, once."""
         seen: set[int] = set()
         for root in self.roots.values():
-            for parameter in root.collect_params().values():
+            for parameter in parameters_of(root):
                 if id(parameter) not in seen:
                     seen.add(id(parameter))
                     yield parameter
@@ -83,6 +90,14 @@ def below(block: Any) -> Iterator[Any]:
     yield block
     for child in block._children.values():
         yield from below(child)
+
+
+def parameters_of(block: Any) -> Iterator[Any]:
+    """The parameters of a block and of everything in it, some of them more than once. collect_params() leaves out
+    those that are attributes and nothing else."""
+    for one in below(block):
+        yield from one._reg_params.values()
+        yield from one.params.values()
 
 
 def has_parameters(block: Any) -> bool:

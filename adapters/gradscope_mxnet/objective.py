@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from gradscope.history import History, Subject, Table
 from gradscope.row import Note, Row, write
 from mxnet import nd
@@ -51,7 +52,7 @@ class Objective:
         mine = {id(p) for p in self.own}
         free = [p for p in self.names.all_parameters() if p.grad_req != "null" and id(p) not in mine | elsewhere]
         known = {id(p) for p in self.parameters}
-        for p in [*self.own, *free]:
+        for p in sorted([*self.own, *free], key=self.names.place):
             if id(p) not in known and p._data is not None:
                 known.add(id(p))
                 self.parameters.append(p)
@@ -83,7 +84,7 @@ class Objective:
             "reachable": owner is not None or not self.names.roots,
         }
         source = self.names.source(owner) if owner is not None else None
-        return Subject(name, module, str(p._data[0].dtype.__name__), source, traits)
+        return Subject(name, module, measure.type_name(p._data[0]), source, traits)
 
     # -- passes ----------------------------------------------------------------------------------------------------
 
@@ -137,7 +138,7 @@ class Objective:
         budget = SNAPSHOT_LIMIT
         for at, p in enumerate(self.parameters):
             weight = p._data[0]
-            budget -= math.prod(p.shape) * weight.dtype().itemsize
+            budget -= math.prod(p.shape) * np.dtype(weight.dtype).itemsize
             if weight.stype == "default" and budget >= 0:
                 self._before[at] = weight.copy()
 

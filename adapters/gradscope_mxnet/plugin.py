@@ -18,6 +18,7 @@ class MXNetAdapter:
     name = "mxnet"
     install = "pip install -c constraints-mxnet.txt 'gradscope-diagnostics[mxnet]'"
     module = "mxnet"
+    companions: tuple[str, ...] = ()
 
     def available(self) -> bool:
         """Whether MXNet is installed."""

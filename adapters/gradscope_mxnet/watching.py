@@ -9,7 +9,7 @@ from gradscope.schedule import sparse_schedule
 from gradscope.scope import Scope
 from mxnet import gluon
 
-from gradscope_mxnet.names import Names
+from gradscope_mxnet.names import Names, parameters_of
 from gradscope_mxnet.recorder import Recorder, is_anything_trained
 from gradscope_mxnet.source import Sources
 
@@ -57,7 +57,7 @@ def check_arguments(models: list[Any], trainers: list[Any]) -> None:
         if not isinstance(trainer, gluon.Trainer):
             raise UsageError(f"watch(): expected a mxnet.gluon.Trainer, got {type(trainer).__name__}")
     kinds = ", ".join(type(m).__name__ for m in models)
-    mine = {id(p): p for m in models for p in m.collect_params().values()}
+    mine = {id(p): p for m in models for p in parameters_of(m)}
     if not is_anything_trained(mine.values()):
         raise CannotJudge(f"watch(): {kinds} has no parameter that requires a gradient; there is nothing to judge")
     for trainer in trainers:

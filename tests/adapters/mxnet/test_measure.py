@@ -99,6 +99,13 @@ def test_the_details_of_a_gradient_are_those_of_the_oracle(kind: str) -> None:
     assert listed(measure.gradient_statistics(array(given), 1.0)) == approx(wanted)
 
 
+def test_bfloat16_is_measured_in_more() -> None:
+    given = np.array([1e-39, 0.5, 0, -3], "f4")
+    held = array(given).astype(np.dtype([("bfloat16", np.uint16)]))
+    assert measure.norms([held]) == approx(statistics.l2_norm(given))
+    assert listed(measure.gradient_statistics(held, 1.0)) == approx([0.25, 3.0, 0.25])
+
+
 def test_the_largest_gradient_is_scaled_as_the_optimizer_scales_it() -> None:
     assert listed(measure.gradient_statistics(array([1.0, -4.0]), -0.25))[1] == 1.0
 

@@ -216,10 +216,15 @@ def test_parameters_are_named_as_in_the_file_that_the_net_saves() -> None:
     history = watched(net, sgd(net), classes(2)).histories[0]
     names = {s.name for s in history["gradient"].subjects}
     trained = {k for k, p in net._collect_params_with_prefix().items() if p.grad_req != "null"}
-    assert names == trained == {"scale", *(f"{m}.{k}" for m in ("body.0", "head") for k in ("weight", "bias"))} | {
-        "body.1.gamma",
-        "body.1.beta",
-    }
+    assert (
+        names
+        == trained
+        == {"scale", *(f"{m}.{k}" for m in ("body.0", "head") for k in ("weight", "bias"))}
+        | {
+            "body.1.gamma",
+            "body.1.beta",
+        }
+    )
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
