@@ -31,6 +31,8 @@ class Adapter(Protocol):
     install: str
     module: str
     """What a program imports that is to be observed: the session begins once it has."""
+    companions: tuple[str, ...]
+    """Libraries beside it that a session is told of, by its imported(name), once they have been imported."""
 
     def available(self) -> bool:
         """Whether the framework is installed."""

@@ -96,14 +96,23 @@ def everything_observed(scope: Scope) -> Iterator[None]:
         raise MissingFramework("no framework to observe is installed; " + " or ".join(known))
     with contextlib.ExitStack() as sessions, contextlib.ExitStack() as waiting:
         for adapter in adapters:
-            begin = partial(open_session, sessions, adapter, scope)
+            opened: list[Any] = []
+            begin = partial(open_session, sessions, adapter, scope, opened)
             waiting.enter_context(when_imported(adapter.module, begin))
+            for name in adapter.companions:
+                waiting.enter_context(when_imported(name, partial(tell, opened, name)))
         yield
 
 
-def open_session(sessions: contextlib.ExitStack, adapter: Adapter, scope: Scope) -> None:
+def open_session(sessions: contextlib.ExitStack, adapter: Adapter, scope: Scope, opened: list[Any]) -> None:
     """Begins to observe a framework."""
-    sessions.enter_context(adapter.session(scope))
+    opened.append(sessions.enter_context(adapter.session(scope)))
+
+
+def tell(opened: list[Any], name: str) -> None:
+    """Tells a session of a library that has been imported."""
+    for session in opened:
+        session.imported(name)
 
 
 def workload_of(names: dict[str, Any], file: Path) -> Workload:

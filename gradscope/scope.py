@@ -74,6 +74,8 @@ class Scope:
         """
         value = number("log(): loss", loss)
         if self.watched is not None:
+            if getattr(self.watched, "log", None) is not None and self.watched.log(value):
+                return
             self.watched.flush()
         waiting = [h["step"] for h in self.histories if lacks_loss(h)]
         for table in waiting:

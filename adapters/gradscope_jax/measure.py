@@ -45,6 +45,19 @@ def norm(x: Array) -> Array:
     return jnp.where(jnp.isfinite(top), jnp.where(top > 0, found, 0), top)
 
 
+SMALLEST = 1e-15
+"""Norms below it may have lost squares to underflow, and are found anew."""
+
+
+def norms(arrays: Sequence[Array]) -> Array:
+    """The L2 norm of each, float32 of shape (n,), in one reading; only where squares overflow or underflow in two."""
+    if not arrays:
+        return jnp.zeros(0, jnp.float32)
+    found = jnp.stack([jnp.sqrt(total(jnp.square(wide(a)))).astype(jnp.float32) for a in arrays])
+    fine = jnp.isfinite(found) & (found > SMALLEST)
+    return jax.lax.cond(fine.all(), lambda: found, lambda: jnp.stack([norm(a).astype(jnp.float32) for a in arrays]))
+
+
 def magnitude_bits(x: Array) -> tuple[Array, int]:
     """(the bits of |x|, those of the smallest normal number): tells apart what hardware rounds to zero."""
     width = x.dtype.itemsize * 8

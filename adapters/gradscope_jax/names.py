@@ -80,3 +80,15 @@ def unique(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
         taken.add(free)
         found.append(free)
     return found
+
+
+def stacked_in(tree: Any, names: str | Sequence[str]) -> dict[int, int]:
+    """Place of each array below one of the named subtrees -> how many layers its first axis counts."""
+    wanted = (names,) if isinstance(names, str) else tuple(names)
+    found = jax.tree_util.tree_flatten_with_path(tree)[0] if wanted else []
+    paths = trimmed([path_of(path) for path, _ in found])
+    return {
+        at: value.shape[0]
+        for at, (path, (_, value)) in enumerate(zip(paths, found, strict=True))
+        if len(value.shape) and any(tuple(w.split(".")) == path[: len(w.split("."))] for w in wanted)
+    }

@@ -15,8 +15,8 @@ from gradscope.row import Note, Row, write
 
 from gradscope_jax import measure
 from gradscope_jax.evaluation import Evaluation
+from gradscope_jax.made import Made
 from gradscope_jax.names import Leaf
-from gradscope_jax.transformations import Made
 
 
 class Objective:
@@ -141,6 +141,7 @@ class Objective:
         row.losses = losses
         row.values["backward_passes"] = len(losses) or None
         row.values.setdefault("skipped", 0.0)
+        row.values["carried_over"] = 0.0  # gradients are results here, and nothing is added to what was there
         changes = np.full((row.width, 5), math.nan)
         if before is not None and after is not None:
             with jax.disable_jit(False):

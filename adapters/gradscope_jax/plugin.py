@@ -17,6 +17,7 @@ class JaxAdapter:
     name = "jax"
     install = "pip install 'gradscope-diagnostics[jax]'"
     module = "jax"
+    companions: tuple[str, ...] = ("optax", "equinox")
 
     def available(self) -> bool:
         """Whether JAX is installed."""

@@ -13,10 +13,10 @@ from gradscope.scope import Scope
 
 from gradscope_jax.evaluation import Evaluation
 from gradscope_jax.forward import Forward
+from gradscope_jax.made import Made
 from gradscope_jax.names import Leaf, leaves_of
 from gradscope_jax.objective import Objective
 from gradscope_jax.origin import origin_of
-from gradscope_jax.transformations import Made
 
 STEPS = "optax steps"
 BY_HAND = Made("by hand")

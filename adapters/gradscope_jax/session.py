@@ -11,13 +11,12 @@ from typing import Any
 
 import jax
 from gradscope.guard import guarded
-from gradscope.imports import when_imported
 from gradscope.patches import Patches
 from gradscope.scope import Scope
 
 from gradscope_jax.evaluation import Evaluator
+from gradscope_jax.made import Made, made_by
 from gradscope_jax.recorder import Recorder
-from gradscope_jax.transformations import Made, made_by
 
 OPEN: list[Session] = []
 """The sessions that are open, innermost last. What a library holds stays wrapped, and asks here."""
@@ -33,6 +32,7 @@ class Session:
         self.depth = 0
         """How many wrapped calls are running: what they call in turn is theirs."""
         self.evaluate = guarded("jax graph", scope.failures, self._evaluate)
+        self._known: set[str] = set()
         self._patches = Patches()
         self._stack = contextlib.ExitStack()
 
@@ -41,8 +41,9 @@ class Session:
         self._stack.enter_context(jax.disable_jit())
         self._patches.wrap(jax, "value_and_grad", _value_and_grad)
         self._patches.wrap(jax, "grad", _grad)
-        self._stack.enter_context(when_imported("optax", self._observe_optax))
-        self._stack.enter_context(when_imported("equinox", self._observe_equinox))
+        for name in ("optax", "equinox"):
+            if not getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", True):
+                self.imported(name)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -58,14 +59,16 @@ class Session:
             self.scope.limits["forward"] = "a loss could not be traced: its layers and targets were not seen"
         found.extend(result or ())
 
-    def _observe_optax(self) -> None:
-        optax = sys.modules["optax"]
-        self._patches.wrap(optax.GradientTransformation, "__new__", _transformation)
-        self._patches.wrap(optax, "apply_updates", _apply)
-        self._patches.wrap(optax.MultiSteps, "update", _collect)
-
-    def _observe_equinox(self) -> None:
-        self._patches.wrap(sys.modules["equinox"], "apply_updates", _apply)
+    def imported(self, name: str) -> None:
+        """optax or equinox is there now."""
+        if name in self._known:
+            return
+        self._known.add(name)
+        library = sys.modules[name]
+        self._patches.wrap(library, "apply_updates", _apply)
+        if name == "optax":
+            self._patches.wrap(library.GradientTransformation, "__new__", _transformation)
+            self._patches.wrap(library.MultiSteps, "update", _collect)
 
 
 def current() -> Session | None:

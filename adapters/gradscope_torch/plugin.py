@@ -17,6 +17,7 @@ class TorchAdapter:
     name = "torch"
     install = "pip install 'gradscope-diagnostics[torch]'"
     module = "torch"
+    companions: tuple[str, ...] = ()
 
     def available(self) -> bool:
         """Whether torch is installed."""
@@ -28,6 +29,9 @@ class TorchAdapter:
         if torch is None:
             return False
         one = thing[0] if isinstance(thing, list | tuple) and thing else thing
+        keras = sys.modules.get("keras")
+        if keras is not None and isinstance(one, getattr(keras, "Layer", ())):
+            return False  # on the torch backend a layer of Keras is a module too
         return isinstance(one, torch.nn.Module) or (isinstance(one, type) and issubclass(one, torch.nn.Module))
 
     def watch(self, scope: Scope, model: Any, optimizer: Any) -> Any:

@@ -1,0 +1,152 @@
+"""observe(): the statistics of one step as a pure function, for use inside jit; record() takes them on the host."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gradscope.errors import UsageError
+from gradscope.row import PARAMETER_QUANTITIES, Row, write
+from gradscope.scope import Scope
+
+from gradscope_jax import measure
+from gradscope_jax.made import Made
+from gradscope_jax.names import Leaf, leaves_of, stacked_in
+from gradscope_jax.objective import Objective
+
+COLUMNS = ("gradient_norm", *PARAMETER_QUANTITIES)
+"""Columns of what observe() returns; its first row holds the loss instead."""
+WAITING_ROWS = 64
+"""Steps that may wait on the device before they are written together."""
+
+
+def observe(
+    grads: Any,
+    *,
+    params: Any = None,
+    updates: Any = None,
+    loss: Any = None,
+    stacked: str | Sequence[str] = (),
+    full: Any = True,
+) -> jax.Array:
+    """The statistics of one step, to be called inside jit; hand the result to record() outside of it.
+
+    grads: a tree of arrays. params: the same tree before the step. updates: what is added to params, as optax gives it.
+    stacked: names of subtrees whose arrays hold several layers along their first axis (as scan wants them): each layer
+    gets a row of its own. full: whether more than norms are computed; a traced bool is fine, such as step % 100 == 0.
+
+    Returns float32 of shape (1 + leaves, 9): row 0 holds the loss (NaN without one), every other row COLUMNS of a leaf.
+    Arrays that are sharded by jit are reduced over all their shards.
+    """
+    leaves = leaves_of(grads, stacked_in(grads, stacked))
+    arrays = jax.tree.leaves(grads)
+    given = cut(leaves, arrays)
+    before = None if params is None else cut(leaves, matched("params", params, arrays))
+    change = None if updates is None else cut(leaves, matched("updates", updates, arrays))
+    norms = measure.norms(given)
+    columns = len(PARAMETER_QUANTITIES)
+
+    def everything() -> jax.Array:
+        return details(given, before, change)
+
+    def nothing() -> jax.Array:
+        return jnp.full((len(given), columns), jnp.nan, jnp.float32)
+
+    rest = (everything() if full else nothing()) if isinstance(full, bool) else jax.lax.cond(full, everything, nothing)
+    head = jnp.full((1, 1 + columns), jnp.nan, jnp.float32)
+    if loss is not None:
+        head = head.at[0, 0].set(jnp.asarray(loss, jnp.float32).reshape(()))
+    return jnp.concatenate([head, jnp.concatenate([norms[:, None], rest], axis=1)])
+
+
+def details(gradients: list[Any], before: list[Any] | None, updates: list[Any] | None) -> jax.Array:
+    """PARAMETER_QUANTITIES of every leaf, shape (leaves, 8); NaN where they cannot be known."""
+    rows = []
+    for at, gradient in enumerate(gradients):
+        found = jnp.full(5, jnp.nan, jnp.float32)
+        if before is not None:
+            old = before[at]
+            new = old if updates is None else (old + updates[at]).astype(old.dtype)
+            found = measure.parameter_statistics(old, new).astype(jnp.float32)
+            if updates is None:
+                found = found.at[2:4].set(jnp.nan)
+        elif updates is not None:
+            found = found.at[2].set(measure.norm(updates[at]).astype(jnp.float32))
+        rows.append(jnp.concatenate([measure.gradient_statistics(gradient).astype(jnp.float32), found]))
+    return jnp.stack(rows)
+
+
+def cut(leaves: Sequence[Leaf], arrays: Sequence[Any]) -> list[Any]:
+    """An array for each leaf, layers that are stacked one by one."""
+    return [arrays[leaf.at] if leaf.layer is None else arrays[leaf.at][leaf.layer] for leaf in leaves]
+
+
+def matched(what: str, tree: Any, given: list[Any]) -> list[Any]:
+    """The leaves of a tree that must be as many as there are gradients. Raises UsageError."""
+    found = jax.tree.leaves(tree)
+    if len(found) < len({id(g) for g in given}) and len(found) != len(given):
+        raise UsageError(
+            f"observe(): {what} has {len(found)} arrays, and grads has {len(given)}: expected the same tree"
+        )
+    return found
+
+
+class Recording:
+    """The rows that one scope got from record(), until they are written. What a Scope calls `watched`."""
+
+    def __init__(self, scope: Scope, leaves: list[Leaf]):
+        self.scope = scope
+        history = scope.new_history("observed", framework="jax", optimizer="optimizer")
+        self.objective = Objective(Made("observed"), history)
+        self.objective.survey(leaves, [], [None] * len(leaves))
+        self.waiting: list[Any] = []
+        self.step = 0
+
+    def add(self, array: Any) -> None:
+        """Takes the statistics of the next step."""
+        self.waiting.append(array)
+        if len(self.waiting) >= WAITING_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        arrays, self.waiting = jax.device_get(self.waiting), []
+        write(self.objective.history, [self._row(np.asarray(a, "f8")) for a in arrays])
+
+    def _row(self, cells: Any) -> Row:
+        norms, loss = cells[1:, 0], float(cells[0, 0])
+        row = Row(self.step, len(norms), list(range(len(norms))), [], norms)
+        row.parameters = None if np.isnan(cells[1:, 1]).all() else cells[1:, 1:]
+        row.losses = [] if math.isnan(loss) and not np.isnan(norms).any() else [(loss, None)]
+        row.values = {"skipped": 0.0, "backward_passes": 1.0}
+        self.step += 1
+        return row
+
+    refresh = flush
+    close = flush
+
+
+def record(scope: Scope, statistics: jax.Array, tree: Any, *, stacked: str | Sequence[str] = ()) -> None:
+    """Takes what observe() returned, once a step; waits for nothing until 64 steps are there or a report is asked for.
+
+    tree: the parameters or gradients, for their names; arrays or jax.ShapeDtypeStruct. stacked: as for observe().
+    Raises UsageError when tree and statistics do not belong together.
+    """
+    recording = scope.watched
+    if recording is None:
+        recording = scope.watched = Recording(scope, leaves_of(tree, stacked_in(tree, stacked)))
+    if not isinstance(recording, Recording):
+        raise UsageError(
+            "record(): this scope watches something else; expected one of its own, scope = gradscope.watch()"
+        )
+    expected = (1 + len(recording.objective.leaves), len(COLUMNS))
+    if tuple(getattr(statistics, "shape", ())) != expected:
+        raise UsageError(
+            f"record(): expected what observe() returns for this tree, shape {expected}, got "
+            f"{tuple(getattr(statistics, 'shape', ()))}; was `stacked` given to both?"
+        )
+    recording.add(statistics)
