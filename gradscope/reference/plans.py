@@ -15,6 +15,9 @@ from gradscope.reference.network import Network
 from gradscope.reference.optimizers import SGD, Adam, Optimizer
 from gradscope.reference.trainer import Step, steps
 
+DECAYS = 7 / 8, 63 / 64
+"""Adam's: short binary fractions, whose powers are the same in every precision (see Adam)."""
+
 Batches = tuple[tuple[Array, Array], ...]
 
 
@@ -34,13 +37,13 @@ class Plan:
     batches: Batches
     limit: float | None = None
 
-    def solver(self, *, hat: bool = False, narrow: bool = False) -> Optimizer:
-        """The optimizer, afresh. hat, narrow: which Adam it is."""
-        return SGD(self.rate) if self.optimizer == "SGD" else Adam(self.rate, hat=hat, narrow=narrow)
+    def solver(self, *, hat: bool = False) -> Optimizer:
+        """The optimizer, afresh. hat: Adam in the form with epsilon-hat."""
+        return SGD(self.rate) if self.optimizer == "SGD" else Adam(self.rate, *DECAYS, hat=hat)
 
-    def steps(self, *, hat: bool = False, narrow: bool = False, dtype: str = "f4") -> Iterator[Step]:
+    def steps(self, *, hat: bool = False, dtype: str = "f4") -> Iterator[Step]:
         """The training itself."""
-        loss, solver = LOSSES[self.loss], self.solver(hat=hat, narrow=narrow)
+        loss, solver = LOSSES[self.loss], self.solver(hat=hat)
         return steps(self.network, self.weights, loss, solver, self.batches, limit=self.limit, dtype=dtype)
 
 
@@ -101,4 +104,4 @@ def convnet(optimizer: str, rate: float, count: int = 10) -> Plan:
         )
     )
     batches = images(2, count, 16, 8)
-    return Plan("convnet", network, network.initial(7), "softmax_cross_entropy", optimizer, rate, batches)
+    return Plan("convnet", network, network.initial(10), "softmax_cross_entropy", optimizer, rate, batches)

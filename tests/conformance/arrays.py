@@ -27,6 +27,7 @@ def table() -> dict[str, Any]:
         "bfloat16": usual.astype(bfloat16),
         "zeros": np.zeros((3, 4), "f4"),
         "zeros with signs": np.array([0.0, -0.0, 1.0], "f4"),
+        "constant": np.full((12, 7), 0.1, "f4"),
         "one element": np.array([-3.0], "f4"),
         "scalar": np.array(-3.0, "f4"),
         "empty": np.empty((0, 4), "f4"),
@@ -52,8 +53,8 @@ def table() -> dict[str, Any]:
     }
 
 
-NAMES = """usual; float64; float16; bfloat16; zeros; zeros with signs; one element; scalar; empty; nan; inf; minus inf;
-nan and inf; nan of float16; inf of bfloat16; nan and huge; denormal; denormal alone; denormal float16;
+NAMES = """usual; float64; float16; bfloat16; zeros; zeros with signs; constant; one element; scalar; empty; nan; inf;
+minus inf; nan and inf; nan of float16; inf of bfloat16; nan and huge; denormal; denormal alone; denormal float16;
 denormal bfloat16; 1e30; 1e30 of bfloat16; 1e-30; 1e30 beside 1; largest float16; 1e200 of float64; 1e-200 of float64;
 a long bfloat16""".replace("\n", " ").split("; ")
 """The keys of table(), which must not be made while tests are collected."""

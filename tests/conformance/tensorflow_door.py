@@ -12,12 +12,12 @@ import tensorflow as tf
 from gradscope import Scope
 from gradscope.reference.activations import Flatten, ReLU, Sigmoid, Softmax, Tanh
 from gradscope.reference.layers import BatchNorm, Conv, Dense, Layer
-from gradscope.reference.plans import Plan
+from gradscope.reference.plans import DECAYS, Plan
 
 from gradscope_tensorflow.session import Session
 
-ADAM = {"hat": True, "narrow": True}
-"""Which form of Adam it has: see gradscope.reference.optimizers."""
+HAT = True
+"""Whether its Adam is the form with epsilon-hat."""
 ACTIVATIONS = {ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh", Softmax: "softmax"}
 BY_HAND = {"squared_difference", "log_loss"}
 
@@ -54,7 +54,7 @@ def optimizer_of(plan: Plan) -> Any:
     """The optimizer, with the hyperparameters of the reference."""
     if plan.optimizer == "SGD":
         return keras.optimizers.SGD(plan.rate, global_clipnorm=plan.limit)
-    return keras.optimizers.Adam(plan.rate, 0.9, 0.999, epsilon=1e-8, global_clipnorm=plan.limit)
+    return keras.optimizers.Adam(plan.rate, *DECAYS, epsilon=1e-8, global_clipnorm=plan.limit)
 
 
 def loss_of(plan: Plan, output: Any, target: Any) -> Any:

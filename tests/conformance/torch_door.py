@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from typing import Any
 
@@ -10,14 +11,14 @@ import torch
 from gradscope import Scope
 from gradscope.reference.activations import Flatten, ReLU, Sigmoid, Softmax, Tanh
 from gradscope.reference.layers import Array, BatchNorm, Conv, Dense, Layer
-from gradscope.reference.plans import Plan
+from gradscope.reference.plans import DECAYS, Plan
 from torch import Tensor, nn
 
 from gradscope_torch.session import Session
 
 NAMES = {"weight": "kernel", "bias": "bias"}
-ADAM: dict[str, bool] = {}
-"""Which form of Adam it has: see gradscope.reference.optimizers."""
+HAT = False
+"""Whether its Adam is the form with epsilon-hat."""
 
 
 class Flat(nn.Module):
@@ -97,7 +98,7 @@ def train(plan: Plan, model: nn.Sequential, optimizer: torch.optim.Optimizer) ->
 def observed(plan: Plan, way: str) -> Scope:
     """The closed scope of a training."""
     model = model_of(plan)
-    kinds: dict[str, Any] = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}
+    kinds: dict[str, Any] = {"SGD": torch.optim.SGD, "Adam": functools.partial(torch.optim.Adam, betas=DECAYS)}
     optimizer = kinds[plan.optimizer](model.parameters(), lr=plan.rate)
     if way == "watch":
         with gradscope.watch(model, optimizer) as scope:
