@@ -159,8 +159,9 @@ def deviation(values: Tensor) -> Tensor:
     if values.numel() < 2:
         return torch.zeros((), device=values.device)
     scale = float64_scale(values)
-    found = values.std(correction=0) if scale is None else (values / scale).std(correction=0) * scale
-    return storable(found)
+    if scale is not None:
+        return storable((values / scale).std(correction=0) * scale)
+    return storable((values - values.flatten()[0]).std(correction=0))  # so that equal values deviate by exactly zero
 
 
 def storable(value: Tensor) -> Tensor:

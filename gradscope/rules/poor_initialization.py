@@ -12,6 +12,10 @@ from gradscope.trend import layers, learns, output_layers
 from gradscope.verdict import Evidence, Role
 
 
+PLAIN = frozenset({"Linear", "Dense", *(f"Conv{n}{d}" for n in "123" for d in "dD"), "Conv"})
+"""Layers that multiply by their weights and do nothing else, as torch, Keras, MXNet and flax call them."""
+
+
 @rule(
     "GS111",
     explains=(
@@ -89,7 +93,7 @@ def poor_initialization(
     gains: list[tuple[float, str]] = []
     for name in ordered:
         at = modules.index(name)
-        if at is None or modules.subjects[at].type not in {"Linear", "Conv1d", "Conv2d", "Conv3d"}:
+        if at is None or modules.subjects[at].type not in PLAIN:
             continue
         out, given = modules.column("output_mean_square")[0, at], modules.column("input_mean_square")[0, at]
         if given > 0 and out > 0 and np.isfinite(out) and _own_scale(table, deviation, name, out / given, high):
