@@ -13,7 +13,7 @@ NEEDS = {
     "torch": ("torch", "gradscope_torch.session"),
     "tensorflow": ("tensorflow", "keras", "gradscope_tensorflow.session"),
     "jax": ("jax", "optax", "gradscope_jax.session"),
-    "mxnet": ("mxnet", "gradscope_mxnet.watch"),
+    "mxnet": ("mxnet", "gradscope_mxnet.session"),
 }
 WAYS = [
     ("torch", "session"),
@@ -23,6 +23,7 @@ WAYS = [
     ("tensorflow", "watch"),
     ("jax", "session"),
     ("jax", "watch"),
+    ("mxnet", "session"),
     ("mxnet", "watch"),
 ]
 """(framework, way). session: what `gradscope check` uses, and `tape` a loop of one's own under it; watch: what one line

@@ -19,7 +19,17 @@ from gradscope_tensorflow.session import Session
 HAT = True
 """Whether its Adam is the form with epsilon-hat."""
 ACTIVATIONS = {ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh", Softmax: "softmax"}
-BY_HAND = {"squared_difference", "log_loss"}
+
+
+def by_hand(plan: Plan) -> bool:
+    """Whether the loss is none of Keras', so that a tape is needed. Keras' own cross-entropy of logits looks behind a
+    softmax, so that one which enters it does no harm; TensorFlow's does not."""
+    return plan.loss in {"squared_difference", "log_loss"} or ends_in_softmax(plan)
+
+
+def ends_in_softmax(plan: Plan) -> bool:
+    """Whether the network gives probabilities of classes."""
+    return isinstance(plan.network.layers[-1], Softmax)
 
 
 def layer_of(layer: Layer) -> Any:
@@ -61,6 +71,8 @@ def loss_of(plan: Plan, output: Any, target: Any) -> Any:
     """The loss, called or written by hand."""
     if plan.loss == "mean_squared_error":
         return keras.losses.MeanSquaredError()(target, output)
+    if ends_in_softmax(plan):
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=target, logits=output))
     if plan.loss == "softmax_cross_entropy":
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)(target, output)
     if plan.loss == "squared_difference":
@@ -88,7 +100,7 @@ def fit(plan: Plan, model: Any) -> None:
 def observed(plan: Plan, way: str) -> Scope:
     """The closed scope of a training."""
     model, optimizer = model_of(plan), optimizer_of(plan)
-    if plan.loss not in BY_HAND:
+    if not by_hand(plan):
         losses = {"mean_squared_error": "mse"}
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer=optimizer, loss=losses.get(plan.loss, cross_entropy))
@@ -98,7 +110,7 @@ def observed(plan: Plan, way: str) -> Scope:
         return scope
     scope = Scope()
     with Session(scope):
-        if way == "tape" or plan.loss in BY_HAND:
+        if way == "tape" or by_hand(plan):
             loop(plan, model, optimizer)
         else:
             fit(plan, model)
