@@ -80,10 +80,22 @@ def _written_by_hand(graph: Graph, origins: Origins, call: Call) -> Plan | None:
         return None
     if one.name == "mul" and origin.operation == "log_softmax" and graph.shapes[other] == graph.shapes[given]:
         return comparison(origins, "nll_loss", "log_softmax", given, other, call.output, call.line)
+    if one.name == "mul" and given in origins.logarithms and is_float(graph, other):
+        return _probabilities(origins, origins.logarithms[given], other, call)
     if one.name == "sub" and is_float(graph, other) and math.prod(graph.shapes[other]) > 1:
         given, other = _unbroadcast(graph, given), _unbroadcast(graph, other)
         return comparison(origins, "difference", "difference", given, other, None, call.line)
     return None
+
+
+def _probabilities(origins: Origins, given: int, other: int, call: Call) -> Plan | None:
+    """target * log(probability): a cross-entropy written by hand, of classes that compete or of each by itself."""
+    shape = origins.graph.shapes[given]
+    if math.prod(origins.graph.shapes[other]) != math.prod(shape):
+        return None
+    several = origins[given].operation == "softmax" and len(shape) > 1 and shape[-1] > 1
+    function = "categorical_cross_entropy" if several else "binary_cross_entropy"
+    return comparison(origins, function, "log", given, other, call.output, call.line)
 
 
 def _unbroadcast(graph: Graph, slot: int) -> int:
@@ -100,7 +112,7 @@ def comparison(
     """The plan of a prediction that meets its target."""
     graph, origin = origins.graph, origins[prediction]
     p_shape, t_shape = graph.shapes[prediction], graph.shapes[target]
-    classes = function in {"cross_entropy", "nll_loss"} and len(p_shape) > 1
+    classes = function in {"cross_entropy", "nll_loss", "categorical_cross_entropy"} and len(p_shape) > 1
     traits: dict[str, Any] = {
         "function": function,
         "prediction_shape": p_shape,
@@ -140,7 +152,7 @@ def _class_values(function: str) -> Callable[..., Any]:
             counts = jnp.bincount(jnp.where(valid, labels, 0), weights=valid.astype(jnp.float32), length=classes)
             purity = jnp.square(counts / jnp.maximum(counts.sum(), 1)).sum()
         value = measure.mean(measure.wide(result))
-        if function == "nll_loss":
+        if function != "cross_entropy":
             value = -value * classes if result.shape == p.shape else -value
         head = [value, *measure.spread(p), float(p.shape[0]), measure.probability_margin(p), purity, counts.sum()]
         return jnp.concatenate([jnp.stack([jnp.asarray(h, jnp.float32) for h in head]), counts.astype(jnp.float32)])
@@ -163,7 +175,13 @@ def _values(function: str, p_shape: tuple[int, ...], t_shape: tuple[int, ...]) -
         if function in BINARY:
             share = measure.mean(target)
             purity = share**2 + (1 - share) ** 2
-        value = measure.mean(measure.wide(result)) if result is not None and function in BINARY else jnp.nan
+        value = jnp.nan
+        if function == "binary_cross_entropy":
+            inside = jnp.clip(measure.wide(p).ravel(), 1e-7, 1 - 1e-7)
+            flat_target = target.ravel()
+            value = -measure.mean(flat_target * jnp.log(inside) + (1 - flat_target) * jnp.log1p(-inside))
+        elif function in BINARY and result is not None:
+            value = measure.mean(measure.wide(result))
         numbers = [value, *measure.spread(p), float(p_shape[0] if p_shape else 1), *measure.spread(target)]
         numbers += [p_size, t_size, elements, float(elements > max(p_size, t_size)), error, purity]
         flat = jnp.stack([jnp.asarray(n, jnp.float32) for n in numbers])

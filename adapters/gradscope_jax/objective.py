@@ -32,6 +32,8 @@ class Objective:
         """Places of the leaves that the loss depends on; None as long as nobody knows."""
         self.frozen: set[int] = set()
         self.elsewhere: set[int] = set()
+        self.verified = False
+        """Whether it was seen what becomes of the parameters after a step, and not only what was computed."""
         self._row: Row | None = None
         self._before: list[Any] | None = None
         self._direction: Any = None
@@ -94,7 +96,7 @@ class Objective:
         cut = self.cut(gradients)
         with jax.disable_jit(False):
             found = jax.device_get(_row(cut))
-        self._details, direction = found["details"], found["direction"]
+        self._details, direction = np.array(found["details"], "f8"), found["direction"]
         absent = set() if self.reached is None else set(range(len(cut))) - self.reached
         present = [at for at in range(len(cut)) if at not in absent | self.frozen]
         self._row = Row(self.step, len(cut), present, sorted(self.frozen), found["norms"][present].astype("f8"))
@@ -117,15 +119,19 @@ class Objective:
         still = [not bool(jnp.any(u)) for u in self.cut(updates)]
         row.values["skipped"] = float(all(still) and not np.isfinite(row.norms).all())
         if self.made.freezes and not all(still):
-            fresh = {
-                at for at, s in enumerate(still) if s and at in row.present and row.norms[row.present.index(at)] > 0
-            }
-            if fresh:
-                self.frozen |= fresh
-                self.name()
-                keep = [k for k, at in enumerate(row.present) if at not in fresh]
-                row.present, row.norms = [row.present[k] for k in keep], row.norms[keep]
-                row.frozen = sorted(self.frozen)
+            self._hold(row, {at for at, s in enumerate(still) if s})
+
+    def _hold(self, row: Row, still: set[int]) -> None:
+        """Parameters that a transformation holds still on purpose count as frozen."""
+        fresh = {at for k, at in enumerate(row.present) if at in still and row.norms[k] > 0}
+        matrices = {at for at, leaf in enumerate(self.leaves) if len(leaf.shape) > 1}
+        if not fresh or matrices <= fresh:  # nobody holds every matrix still on purpose
+            return
+        self.frozen |= fresh
+        self.name()
+        kept = [k for k, at in enumerate(row.present) if at not in fresh]
+        row.present, row.norms = [row.present[k] for k in kept], row.norms[kept]
+        row.frozen = sorted(self.frozen)
 
     def finish(
         self,

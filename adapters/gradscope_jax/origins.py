@@ -19,6 +19,10 @@ GELU = 0.7978845834732056
 """sqrt(2 / pi): what stands before the tanh of a gelu."""
 
 
+PROBABLE = frozenset({"sigmoid", "softmax", "clamp"})
+"""What a probability passed last; a clamp keeps it from zero and one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The last operation that shaped the range of a value, the layer before it; unit: a softmax over one unit."""
@@ -48,6 +52,8 @@ class Origins:
         self.flow = flow
         self.of: dict[int, Origin] = {}
         self.calls: list[Call] = []
+        self.logarithms: dict[int, int] = {}
+        """Slot of a logarithm -> slot of the probability it is of."""
         self._layers: dict[int, list[Any]] = {}
         for layer in flow.layers:
             self._layers.setdefault(layer.output, []).append(layer)
@@ -94,6 +100,7 @@ class Origins:
             name = ""
         if name and given is not None and name not in LOSSES:
             unit = "softmax" in name and self.graph.shapes[call.output][-1:] == (1,)
+            unit = unit or (name == "clamp" and before.unit)
             name = NAMES.get(name, name) + (" over the batch" if self._over_batch(call) else "")
             call.name = name
             self.of[call.output] = Origin(name, before.layer, unit)
@@ -106,6 +113,8 @@ class Origins:
             if given is not None and self.flow.kinds[call.output] == SIGNAL:
                 kept = before.operation if one.name in VIEWS or self._is_complement(one, before) else ""
                 self.of[call.output] = Origin(kept, before.layer, before.unit and bool(kept))
+                if one.name == "log" and (before.operation in PROBABLE or before.unit):
+                    self.logarithms[call.output] = given
         for layer in self._layers.get(call.output, []):
             self.of[call.output] = Origin(layer.type.lower(), layer.module)
 
@@ -116,12 +125,15 @@ class Origins:
         if known is None:
             return len(shape) > 1
         units = self.graph.shapes[known.output]
-        return len(shape) > 0 and len(units) > 0 and shape[0] == units[0] and (shape[-1] > 1 or units[-1] == 1)
+        if len(shape) < min(2, len(units)) or not units:
+            return False
+        return shape[0] == units[0] and (shape[-1] > 1 or units[-1] == 1)
 
     def _operation(self, one: Instruction) -> str:
         """The activation that a single operation is: relu, sigmoid, tanh, clamp, or ""."""
         if one.name == "max":
-            return "relu" if any(self.constant(s) == 0 for s in one.inputs) else ""
+            bounds = [c for s in one.inputs if (c := self.constant(s)) is not None]
+            return "relu" if 0 in bounds else "clamp" if bounds else ""
         if one.name in {"min", "clamp"} and any(self.constant(s) is not None for s in one.inputs):
             return "clamp"
         if one.name == "tanh" and self._in_gelu(one):

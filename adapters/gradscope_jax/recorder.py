@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from gradscope.guard import guarded
 from gradscope.row import Note
 from gradscope.scope import Scope
 
-from gradscope_jax.evaluation import Evaluation
+from gradscope_jax.evaluation import Evaluation, Program
 from gradscope_jax.forward import Forward
 from gradscope_jax.made import Made
 from gradscope_jax.names import Leaf, leaves_of
@@ -24,6 +25,19 @@ MOST_WAITING = 64
 """Evaluations that are kept until a step uses them."""
 
 
+@dataclass(slots=True, eq=False)
+class Open:
+    """A step that was begun: it is written when it is known what became of the parameters."""
+
+    objective: Objective
+    updates: list[Any]
+    evaluations: list[Evaluation]
+    program: Program | None
+    places: list[int] | None
+    """Of each array of the step, its place among the weights of the program."""
+    after: list[Any] | None = None
+
+
 class Recorder:
     """One observation: its objectives, and the evaluations since the last step."""
 
@@ -33,19 +47,21 @@ class Recorder:
         self.objectives: dict[Any, Objective] = {}
         self.waiting: list[Evaluation] = []
         self.missed = 0
-        self._open: list[tuple[Objective, list[Any], list[Evaluation]]] = []
+        self._open: list[Open] = []
         self._called: set[str] = set()
         self._held: dict[Any, tuple[int, ...]] = {}
         self.evaluated = guarded("jax.value_and_grad", scope.failures, self._evaluated)
         self._begin = guarded(STEPS, scope.failures, self._begins)
         self._end = guarded(STEPS, scope.failures, self._applied)
-        self._last = guarded(STEPS, scope.failures, self._finish_all)
+        self._last = guarded(STEPS, scope.failures, self._close_all)
 
     # -- gradients -------------------------------------------------------------------------------------------------
 
     def _evaluated(self, seen: Evaluation) -> None:
         """Loss and gradients were computed."""
-        self._finish_open()
+        for one in list(self._open):
+            if one.program is not None and one.program is seen.program:
+                self._close(one, seen)
         last = next((e for e in reversed(self.waiting) if e.program is seen.program), None)
         if last is not None and not last.used and not self._optimized(last) and moved(last, seen):
             self._step_by_hand(last, seen)
@@ -56,7 +72,7 @@ class Recorder:
         """Ends the observation when it has seen enough steps."""
         if STEPS in self.scope.failures:
             self.missed += 1
-        self.scope.stepped(max((o.step for o in self.objectives.values()), default=0) + self.missed)
+        self.scope.stepped(max((o.step + o.open for o in self.objectives.values()), default=0) + self.missed)
 
     # -- steps of optax --------------------------------------------------------------------------------------------
 
@@ -72,46 +88,46 @@ class Recorder:
         given = jax.tree.leaves(gradients)
         if not given or any(isinstance(g, jax.core.Tracer) for g in given):
             return
-        self._finish_open(made)
+        for one in [o for o in self._open if o.objective.made is made]:
+            self._close(one)
         before = jax.tree.leaves(parameters) if parameters is not None else None
         before = before if before is not None and len(before) == len(given) else None
         objective = self._objective(made, id(made))
         mine = self._evaluations_of(objective, given, before)
-        self._survey(objective, gradients, given, before, mine)
+        program, places = self._survey(objective, gradients, given, before, mine)
         objective.begin(given, before)
         flat = jax.tree.leaves(updates)
         objective.updated(flat, state)
-        for one in mine:
-            one.used.add(id(objective))
+        for seen in mine:
+            seen.used.add(id(objective))
         self._note_competition(objective, mine)
-        self._open.append((objective, flat, mine))
+        self._open.append(Open(objective, flat, mine, program, places))
 
     def _applied(self, parameters: Any, updates: Any, result: Any) -> None:
         flat = jax.tree.leaves(updates)
-        found = next((o for o in self._open if flat and any(u is flat[0] for u in o[1])), None)
+        found = next((o for o in self._open if flat and any(u is flat[0] for u in o.updates)), None)
         if found is None and len(self._open) == 1:
             found = self._open[0]
         if found is None:
             return
-        objective, _, mine = found
         before, after = _trained(parameters, flat), _trained(result, flat)
-        same = len(before) == len(after) == len(found[1])
-        if same and not objective.has_weights:
-            objective.give_weights(before)
-        self._open.remove(found)
-        self._finish(objective, after if same else None, mine)
+        if len(before) == len(after) == len(found.updates):
+            found.after = after
+            if not found.objective.has_weights:
+                found.objective.give_weights(before)
 
-    def _finish_open(self, made: Made | None = None) -> None:
-        """Steps whose updates nobody was seen to apply: all, or those of one transformation."""
-        for objective, _, mine in list(self._open):
-            if made is None or objective.made is made:
-                self._open.remove((objective, _, mine))
-                self._finish(objective, None, mine)
+    def _close(self, one: Open, seen: Evaluation | None = None) -> None:
+        """Writes a step. seen: the next evaluation of the same loss, which tells what became of the parameters."""
+        self._open.remove(one)
+        after = None if one.objective.verified else one.after
+        if seen is not None and one.places is not None and one.objective.has_weights:
+            after = [seen.weights[p] for p in one.places]
+            one.objective.verified = True
+        self._finish(one.objective, after, one.evaluations)
 
-    def _finish_all(self) -> None:
-        for objective, _, mine in self._open:
-            self._finish(objective, None, mine)
-        self._open = []
+    def _close_all(self) -> None:
+        for one in list(self._open):
+            self._close(one)
 
     def _finish(self, objective: Objective, after: list[Any] | None, mine: Sequence[Evaluation]) -> None:
         losses = [(e.loss, None) for e in mine]
@@ -182,17 +198,17 @@ class Recorder:
         gradients: list[Any],
         before: list[Any] | None,
         mine: Sequence[Evaluation],
-    ) -> None:
-        """Names the parameters, and learns which of them the loss reaches."""
+    ) -> tuple[Program | None, list[int] | None]:
+        """Names the parameters, and learns which of them the loss reaches. Gives the program of the loss, and the place
+        of each array among its weights, when that is known."""
         one = next((e for e in reversed(mine) if e.program is not None), None)
-        if objective.leaves and (objective.step > 2 or one is None):
-            return
         places = placed(one, gradients, before) if one is not None else None
+        if objective.leaves and (objective.step > 2 or places is None):
+            return one.program if one is not None else None, places
         if one is None or one.program is None or places is None:
-            if not objective.leaves:
-                named = leaves_of(tree)
-                objective.survey(named, [], [None] * len(named))
-            return
+            named = leaves_of(tree)
+            objective.survey(named, [], [None] * len(named))
+            return None, None
         leaves: list[Leaf] = []
         where: list[int | None] = []
         for at, place in enumerate(places):
@@ -201,6 +217,7 @@ class Recorder:
                     leaves.append(Leaf(leaf.name, leaf.module, leaf.shape, leaf.dtype, leaf.layer, at))
                     where.append(index)
         objective.survey(leaves, [e for e in mine if e.program is one.program], where)
+        return one.program, places
 
     def _note_competition(self, objective: Objective, mine: Sequence[Evaluation]) -> None:
         last = self.scope.last_objective
