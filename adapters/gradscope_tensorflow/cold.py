@@ -12,7 +12,7 @@ from gradscope.gains import note_gains
 from gradscope.scope import Scope
 from gradscope.workload import Cold
 
-from gradscope_tensorflow.forward import is_float, tensors
+from gradscope_tensorflow.arrays import is_float, tensors
 from gradscope_tensorflow.session import Session
 
 

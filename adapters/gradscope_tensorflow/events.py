@@ -11,7 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from gradscope_tensorflow.forward import Forward, is_eager
+from gradscope_tensorflow.arrays import is_eager
+from gradscope_tensorflow.forward import Forward
 
 Event = tuple[Callable[..., None], tuple[Any, ...]]
 

@@ -11,6 +11,7 @@ import numpy as np
 from gradscope import statistics
 from gradscope.row import Note
 
+from gradscope_tensorflow.arrays import host, is_eager, is_float, tensors
 from gradscope_tensorflow.names import Names
 
 ENOUGH_SAMPLES = 128
@@ -126,7 +127,7 @@ class Forward:
         if name in self.seen or not int(np.prod(out.shape)):
             return
         self.seen.add(name)
-        values = statistics.output_statistics(out.numpy(), given.numpy() if is_float(given) else None)
+        values = statistics.output_statistics(host(out), host(given) if is_float(given) else None)
         self.order += 1
         traits = {
             "root": root,
@@ -144,7 +145,7 @@ class Forward:
         if type(layer).__name__ in INDICES or not int(np.prod(given.shape)):
             return
         size = given.shape[0] if len(given.shape) > 1 else float("nan")
-        values = np.concatenate([statistics.data_statistics(given.numpy()), [size]])
+        values = np.concatenate([statistics.data_statistics(host(given)), [size]])
         quantities = ("mean", "deviation", "abs_max", "feature_ratio", "largest_feature", "nonfinite", "batch_size")
         traits = {"shape": tuple(given.shape), "consumer": type(layer).__name__}
         self.notes.append(Note("input", name, quantities, values, traits, name, self.names.source(layer), "input"))
@@ -156,7 +157,7 @@ class Forward:
         before = self.origin(given)
         if before.data or not is_float(out):
             return
-        layer = self.current_module() or before.layer
+        layer = before.layer or self.current_module()
         one_unit = "softmax" in operation and len(out.shape) > 0 and out.shape[-1] == 1
         self.mark(out, Origin(operation, layer, before.is_output, one_unit))
         recurrent = bool(self.stack) and hasattr(self.stack[-1], "state_size")
@@ -166,7 +167,7 @@ class Forward:
         if subject in self.seen:
             return
         self.seen.add(subject)
-        array = out.numpy()
+        array = host(out)
         if operation == "relu":
             quantities: tuple[str, ...] = ("order", "zero_fraction", "dead_fraction")
             values = [self.order, statistics.zero_fraction(array), self._dead(subject, array)]
@@ -188,24 +189,3 @@ class Forward:
         if self._idle_samples[subject] < ENOUGH_SAMPLES:
             return float("nan")
         return float((idle >= ENOUGH_SAMPLES).mean())
-
-
-def is_eager(value: Any) -> bool:
-    """Whether it is a tensor that has numbers."""
-    return type(value).__name__ == "EagerTensor"
-
-
-def is_float(value: Any) -> bool:
-    """Whether it is a tensor of floating-point numbers."""
-    return is_eager(value) and bool(value.dtype.is_floating)
-
-
-def tensors(value: Any) -> list[Any]:
-    """The tensors with numbers in a nest of tuples, lists and mappings."""
-    if is_eager(value):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return [t for v in value for t in tensors(v)]
-    return []

@@ -12,7 +12,8 @@ from gradscope import statistics
 from gradscope.frames import users_line
 from gradscope.row import Note
 
-from gradscope_tensorflow.forward import Forward, is_eager, is_float
+from gradscope_tensorflow.arrays import host, is_eager, is_float
+from gradscope_tensorflow.forward import Forward
 from gradscope_tensorflow.patches import Patches
 
 ACTIVATIONS = {
@@ -53,15 +54,28 @@ Guard = Callable[..., None]
 def install(patches: Patches, forward: Forward, guard: Guard) -> None:
     """Wraps the functions that matter. guard: takes an action and its arguments, and lets nothing out."""
     import keras
+
+    patches.wrap(keras.Loss, "__call__", _loss_object(forward, guard))
+    for name in LOSSES:
+        patches.wrap(keras.losses, name, _loss_function(forward, guard, name))
+    if keras.backend.backend() == "tensorflow":
+        _install_tensorflow(patches, forward, guard)
+        return
+    from keras.src import backend
+
+    for name, operation in ACTIVATIONS.items():
+        for owner in (backend.nn, backend.numpy):
+            if hasattr(owner, name):
+                patches.wrap(owner, name, _activation(forward, guard, operation))
+
+
+def _install_tensorflow(patches: Patches, forward: Forward, guard: Guard) -> None:
     import tensorflow as tf
 
     for name, operation in ACTIVATIONS.items():
         for owner in (tf.nn, tf, tf.math):
             if hasattr(owner, name):
                 patches.wrap(owner, name, _activation(forward, guard, operation))
-    patches.wrap(keras.Loss, "__call__", _loss_object(forward, guard))
-    for name in LOSSES:
-        patches.wrap(keras.losses, name, _loss_function(forward, guard, name))
     for name, function in FUSED.items():
         patches.wrap(tf.nn, name, _fused(forward, guard, function))
     tensor = tf.Tensor
@@ -186,14 +200,12 @@ def note_loss(
     line: str | None,
 ) -> None:
     """A loss was called."""
-    import tensorflow as tf
-
     if name == "CompileLoss" or not is_float(y_pred):
         return
     function = LOSSES.get(name, name)
     if settings.get("from_logits"):
         function = WITH_LOGITS.get(function, function)
-    target = y_true if is_eager(y_true) else tf.convert_to_tensor(y_true)
+    target = y_true if is_eager(y_true) else tensor_of(y_true)
     site = f"{name} at {line or '?'}"
     note_comparison(forward, function, target, y_pred, result, site, not weighted)
 
@@ -205,7 +217,7 @@ def note_comparison(
     origin = forward.origin(prediction)
     if origin.data or not is_float(prediction) or not is_eager(target):
         return
-    p, t = prediction.numpy(), target.numpy()
+    p, t = host(prediction), host(target)
     if not p.size or not t.size:
         return
     classes = function in {"categorical_cross_entropy", "cross_entropy"} and p.ndim > 1
@@ -220,7 +232,7 @@ def note_comparison(
     }
     values: dict[str, float] = {}
     if result is not None and comparable and is_float(result):
-        values["value"] = float(result.numpy().mean(dtype="f8"))
+        values["value"] = float(host(result).mean(dtype="f8"))
     values |= dict(
         zip(
             ("prediction_mean", "prediction_deviation", "prediction_min", "prediction_max"),
@@ -286,11 +298,19 @@ def _difference(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
             out = original(left, right, *args, **kwargs)
             if forward.looking and not forward.stack and not forward.in_loss and forward.sees(out):
                 guard(note_difference, forward, left, right, place())
+                guard(note_complement, forward, left, right, out)
             return out
 
         return subtract
 
     return make
+
+
+def note_complement(forward: Forward, left: Any, right: Any, out: Any) -> None:
+    """1 - p of a probability is one too."""
+    given, other = (right, left) if isinstance(left, int | float) else (left, right)
+    if isinstance(other, int | float) and other == 1 and forward.origin(given).operation == "sigmoid":
+        forward.mark(out, forward.origin(given))
 
 
 def note_difference(forward: Forward, left: Any, right: Any, line: str | None) -> None:
@@ -300,17 +320,17 @@ def note_difference(forward: Forward, left: Any, right: Any, line: str | None) -
         return
     prediction, target = (left, right) if left_out else (right, left)
     if not is_eager(target):
-        target = np_tensor(target)
+        target = tensor_of(target) if isinstance(target, np.ndarray) else None
     if target is None or forward.origin(target).layer or int(np.prod(target.shape)) < 2:
         return
     note_comparison(forward, "difference", target, prediction, None, f"difference at {line or '?'}", False)
 
 
-def np_tensor(value: Any) -> Any:
-    """An array as a tensor; None for anything else."""
-    import tensorflow as tf
+def tensor_of(value: Any) -> Any:
+    """An array as a tensor of Keras' backend."""
+    import keras
 
-    return tf.convert_to_tensor(value) if isinstance(value, np.ndarray) else None
+    return keras.ops.convert_to_tensor(value)
 
 
 def _logarithm(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
@@ -333,5 +353,5 @@ def note_logarithm(forward: Forward, given: Any, line: str | None) -> None:
         return
     site = f"log at {line or '?'}"
     traits = {"function": "log", "operation": origin.operation, "layer": origin.layer, "classes": False}
-    margin = np.array([given.numpy().astype("f8").min()])
+    margin = np.array([host(given).astype("f8").min()])
     forward.notes.append(Note("loss", site, ("margin",), margin, traits, origin.layer, line, "log"))

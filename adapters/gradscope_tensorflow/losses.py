@@ -18,11 +18,19 @@ class Losses:
 
     def __init__(self) -> None:
         self._targets: dict[int, Any] = {}
+        self._scaled: tuple[Any, Any] = (None, None)
         self.mine: set[int] = set()
+
+    def scaled(self, loss: Any, result: Any) -> None:
+        """A loss was multiplied: the result may overflow where the loss does not."""
+        self._scaled = (result, loss)
 
     def differentiated(self, target: Any, sources: Any, *, mine: bool) -> None:
         """A tape is asked for the gradients of a target."""
         targets = [t for t in tensors_of(target) if t.dtype.is_floating]
+        result, loss = self._scaled
+        targets = [loss if t is result else t for t in targets]
+        self._scaled = (None, None)
         keys = {underlying(v) for v in tf.nest.flatten(sources) if not is_tensor(v)}
         self._targets |= dict.fromkeys(keys, targets[0] if targets else None)
         if mine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,11 +12,13 @@ from gradscope import statistics
 from gradscope.history import History, Subject
 from gradscope.row import Note, Row, write
 
-from gradscope_tensorflow.arrays import host
+from gradscope_tensorflow.arrays import fetched, host
 from gradscope_tensorflow.names import Names
 
 SNAPSHOT_LIMIT = 512 * 2**20
 """Bytes of weights that are copied to measure an update; variables beyond it are not measured."""
+MOST_WAITING = 32
+"""Rows that are kept, with what they hold on an accelerator, before they are written together."""
 
 
 class Objective:
@@ -33,6 +36,9 @@ class Objective:
         self._before: list[Any] = []
         self._gradients: list[Any] = []
         self._direction: Any = None
+        self._waiting: list[Row] = []
+        self.consecutive = True
+        """Whether every step is measured in full, so that gradients of neighbouring steps can be compared."""
 
     def survey(self, own: list[Any], elsewhere: set[int]) -> None:
         """Finds the variables: those that are stepped, and those of the known layers that no optimizer holds."""
@@ -74,27 +80,36 @@ class Objective:
             "reachable": owner is not None or not isinstance(variable, keras.Variable) or not self.names.roots,
         }
         source = self.names.source(owner) if owner is not None else None
-        return Subject(name, module, str(variable.dtype).rpartition("'")[0].rpartition("'")[2], source, traits)
+        return Subject(name, module, keras.backend.standardize_dtype(variable.dtype), source, traits)
 
     # -- a step ----------------------------------------------------------------------------------------------------
 
-    def before_step(self, gradients: dict[int, Any]) -> None:
-        """Weights are as they were; gradients: what the optimizer will use, by the id of the variable."""
+    def before_ordinary_step(self, gradients: dict[int, Any], norms: Callable[[list[Any]], Any]) -> None:
+        """Before a step of which the norms of the gradients are wanted alone."""
+        found = [gradients.get(id(v)) for v in self.parameters]
+        present = [at for at, g in enumerate(found) if g is not None]
+        self._row = Row(self.step, len(found), present, self._frozen(found), norms([g for g in found if g is not None]))
+        self._before, self._gradients = [], []
+
+    def _frozen(self, gradients: list[Any]) -> list[int]:
+        """The columns of those that have no gradient and want none."""
+        pairs = enumerate(zip(self.parameters, gradients, strict=True))
+        return [at for at, (v, g) in pairs if g is None and not getattr(v, "trainable", True)]
+
+    def before_step(self, gradients: dict[int, Any], scale: float | None = None) -> None:
+        """Weights are as they were; gradients: what the optimizer will use, by the id of the variable. scale: what they
+        are still multiplied by."""
         budget = SNAPSHOT_LIMIT
         self._before = []
         for variable in self.parameters:
             values = host(variable)
             budget -= values.nbytes
             self._before.append(values.copy() if budget >= 0 else None)
-        self._gradients = [dense(gradients.get(id(v))) for v in self.parameters]
+        found = [dense(gradients.get(id(v))) for v in self.parameters]
+        self._gradients = [g if g is None or not scale else g / scale for g in found]
         present = [at for at, g in enumerate(self._gradients) if g is not None]
         norms = [statistics.l2_norm(self._gradients[at]) for at in present]
-        frozen = [
-            at
-            for at, v in enumerate(self.parameters)
-            if self._gradients[at] is None and not getattr(v, "trainable", True)
-        ]
-        self._row = Row(self.step, len(self.parameters), present, frozen, norms)
+        self._row = Row(self.step, len(self.parameters), present, self._frozen(self._gradients), norms)
 
     def after_step(
         self, losses: list[tuple[Any, Any]], scale: float | None, notes: list[Note], classes: list[tuple[str, Any]]
@@ -104,22 +119,34 @@ class Objective:
         if row is None:
             return
         row.losses = losses
-        direction = statistics.sample([g for g in self._gradients if g is not None])
         row.values = {
             "learning_rate": learning_rate_of(self.optimizer),
             "skipped": self.skipped,
             "backward_passes": len(losses) or None,
-            "gradient_cosine": statistics.cosine(self._direction, direction) if self._direction is not None else None,
             "loss_scale": scale,
         }
-        row.values["clip_before"], row.values["clip_limit"] = clipping(self.optimizer, row.norms, self._gradients)
-        self._direction = direction
-        row.parameters = np.array([self._statistics(at) for at in range(row.width)]).reshape(row.width, 8)
         row.notes, row.classes = list(notes), list(classes)
-        write(self.history, [row])
+        if self._before:
+            self._add_details(row)
+        self._waiting.append(row)
+        if self._before or len(self._waiting) >= MOST_WAITING:
+            self.flush()
         self._row, self._before, self._gradients = None, [], []
         self.skipped = False
         self.step += 1
+
+    def _add_details(self, row: Row) -> None:
+        direction = statistics.sample([g for g in self._gradients if g is not None])
+        if self._direction is not None:
+            row.values["gradient_cosine"] = statistics.cosine(self._direction, direction)
+        row.values["clip_before"], row.values["clip_limit"] = clipping(self.optimizer, row.norms, self._gradients)
+        self._direction = direction if self.consecutive else None
+        row.parameters = np.array([self._statistics(at) for at in range(row.width)]).reshape(row.width, 8)
+
+    def flush(self) -> None:
+        """Writes the rows that wait."""
+        waiting, self._waiting = self._waiting, []
+        write(self.history, waiting, fetched)
 
     def _statistics(self, at: int) -> list[float]:
         gradient, before = self._gradients[at], self._before[at]
@@ -159,8 +186,8 @@ def dense(gradient: Any) -> Any:
     """A gradient as an array of the host: the values of an IndexedSlices, rows of the same index added up."""
     if gradient is None:
         return None
-    if not hasattr(gradient, "indices"):
-        return host(gradient)
+    if type(gradient).__name__ != "IndexedSlices":
+        return host(gradient).copy()
     values, indices = np.asarray(gradient.values), np.asarray(gradient.indices)
     unique, places = np.unique(indices, return_inverse=True)
     summed = np.zeros((len(unique), *values.shape[1:]), values.dtype)

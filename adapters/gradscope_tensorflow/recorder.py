@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from gradscope.guard import guarded
 from gradscope.row import Note
+from gradscope.schedule import Schedule, every_step
 from gradscope.scope import Scope
 
-from gradscope_tensorflow.forward import Forward, is_eager
+from gradscope_tensorflow.arrays import host, is_float
+from gradscope_tensorflow.forward import Forward
 from gradscope_tensorflow.names import Names
-from gradscope_tensorflow.objective import Objective
+from gradscope_tensorflow.objective import Objective, dense
 
 STEPS = "keras optimizers"
 
@@ -20,9 +23,18 @@ STEPS = "keras optimizers"
 class Recorder:
     """One observation: its objectives, its forward notes, and the events between steps."""
 
-    def __init__(self, scope: Scope, names: Names):
+    def __init__(
+        self,
+        scope: Scope,
+        names: Names,
+        schedule: Schedule = every_step,
+        norms: Callable[[list[Any]], Any] | None = None,
+    ):
+        """norms: the norms of a list of gradients, for the steps that are not on the schedule."""
         self.scope = scope
         self.names = names
+        self.schedule = schedule
+        self.norms = norms
         self.forward = Forward(names)
         self.forward.active = True
         self.order: list[Objective] = []
@@ -30,7 +42,7 @@ class Recorder:
         self.shared: list[tuple[Any, Any]] = []
         self.spent = False
         self.missed = 0
-        self._scales: dict[int, tuple[Any, float]] = {}
+        self._scales: dict[int, tuple[Any, Any, float]] = {}
         self._scale: float | None = None
         self._variables: dict[int, set[int]] = {}
         self.enter = guarded("keras layers", scope.failures, self._enter)
@@ -52,19 +64,22 @@ class Recorder:
                 self.names.add_root(layer)
         self.forward.enter(layer, args)
 
-    def _scaled(self, loss: Any, scale: float) -> None:
-        self._scales = {id(loss): (weakref.ref(loss), scale)}
+    def _scaled(self, loss: Any, result: Any, scale: float) -> None:
+        """A loss was multiplied: the result may have overflowed where the loss has not."""
+        self._scales = {id(result): (weakref.ref(result), loss, scale)}
 
     def _differentiated(self, target: Any) -> None:
         """A tape gave the gradients of a loss."""
         if isinstance(target, list | tuple):
             target = target[0] if target else None
-        if not is_eager(target) or not target.dtype.is_floating:
+        if not is_float(target):
             return
         known = self._scales.get(id(target))
-        scale = known[1] if known is not None and known[0]() is target else None
-        self._scale = scale if scale is not None else self._scale
-        self.losses.append((float(np.mean(target.numpy(), dtype="f8")), scale))
+        if known is not None and known[0]() is target:
+            _, target, self._scale = known
+        self._scales = {}
+        one = not target.shape and self.norms is not None
+        self.losses.append((target.detach() if one else float(np.mean(host(target), dtype="f8")), None))
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
@@ -72,10 +87,21 @@ class Recorder:
         """The optimizer's step begins. Of one that calls another the inner counts: it has the true gradients."""
         self._begin(optimizer, gradients, variables)
 
-    def _begins(self, optimizer: Any, gradients: Any, variables: Any) -> None:
+    def _begins(self, optimizer: Any, gradients: Any, variables: Any, scale: float | None = None) -> None:
         held = [*variables] if variables is not None else list(optimizer._trainable_variables)
         objective = self.objective(optimizer, held)
-        objective.before_step({id(v): g for v, g in zip(held, gradients, strict=False)})
+        scale = scale or getattr(optimizer, "loss_scale_factor", None)
+        many = getattr(optimizer, "gradient_accumulation_steps", None)
+        if many and optimizer.built:
+            gradients = [
+                g if g is None else dense(g) + kept for g, kept in zip(gradients, sums(optimizer, held), strict=False)
+            ]
+            scale = (scale or 1.0) * many
+        found = {id(v): g for v, g in zip(held, gradients, strict=False)}
+        if self.norms is None or scale is not None or self.schedule(objective.step):
+            objective.before_step(found, scale)
+        else:
+            objective.before_ordinary_step(found, self.norms)
 
     def step_ended(self, optimizer: Any) -> None:
         """The optimizer's step returned."""
@@ -84,9 +110,9 @@ class Recorder:
             self.missed += 1
         self.scope.stepped(max((o.step for o in self.order), default=0) + self.missed)
 
-    def skipped(self, optimizer: Any, gradients: Any, variables: Any) -> None:
-        """A scaler let a step go, for its gradients overflowed."""
-        self._begin(optimizer, gradients, variables)
+    def skipped(self, optimizer: Any, gradients: Any, variables: Any, scale: float) -> None:
+        """A scaler let a step go, for its gradients, still scaled, overflowed."""
+        self._begin(optimizer, gradients, variables, scale)
         self.objective(optimizer, list(variables or optimizer._trainable_variables)).skipped = True
         self.step_ended(optimizer)
 
@@ -105,6 +131,9 @@ class Recorder:
         objective.history.facts["called"] = sorted(self.forward.called)
         self.losses = []
         self.spent = True
+        if self.norms is not None:
+            self.forward.reset()
+            self.forward.active = any(self.schedule(o.step) for o in self.order)
 
     def objective(self, optimizer: Any, variables: list[Any]) -> Objective:
         """The Objective of an optimizer."""
@@ -115,6 +144,7 @@ class Recorder:
                 f"{kind} {len(self.order) + 1}", framework="tensorflow", optimizer=kind, settings=described(optimizer)
             )
             found = Objective(optimizer, history, self.names)
+            found.consecutive = self.norms is None
             self.order.append(found)
         held = {id(v) for v in variables}
         if not held <= self._variables.get(id(optimizer), set()) or not found.step:
@@ -144,15 +174,31 @@ class Recorder:
                 return False
         return True
 
+    def flush(self) -> None:
+        """Writes the rows that wait."""
+        for one in self.order:
+            one.flush()
+
+    def refresh(self) -> None:
+        """Writes the rows that wait, and gives everything its final name."""
+        self.flush()
+        self._rename()
+
     def close(self) -> None:
         """Forgets the tensors of the last step, and gives everything its final name."""
         self.forward.reset()
-        self._rename()
+        self.refresh()
 
     def _renamed(self) -> None:
         self.names.refresh()
         for one in self.order:
             self._survey(one, [])
+
+
+def sums(optimizer: Any, variables: list[Any]) -> list[Any]:
+    """What an optimizer has accumulated of the gradients of its variables, arrays of the host."""
+    kept = [optimizer._accumulated_gradients[optimizer._get_variable_index(v)] for v in variables]
+    return [0.0 if k is None else host(k) for k in kept]
 
 
 def described(optimizer: Any) -> dict[str, Any]:

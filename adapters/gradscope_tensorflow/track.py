@@ -39,8 +39,8 @@ class Track:
         """Part of the graph of a step: writes its row. Gives (number of the step, norms, whether it is the first of
         the calls that make a step).
 
-        gradients: by the id of the variable. scale: what the loss was multiplied by; of a skipped step the gradients
-        still are.
+        gradients: by the id of the variable. scale: what the loss was multiplied by for its gradients; those of a
+        skipped step still are.
         """
         optimizer = self.optimizer
         found = [gradients.get(id(v)) for v in self.objective.parameters[: self.ring.width]]
@@ -58,11 +58,8 @@ class Track:
             norms = tf.where(tf.equal(norms, ABSENT), ABSENT, norms / tf.cast(factor, tf.float32))
         known = scale if scale is not None else getattr(optimizer, "loss_scale_factor", None)
         self.loss_known = loss is not None
-        value: Any = math.nan if loss is None else mean(loss)
-        if known is not None:
-            value = value / tf.cast(known, tf.float32)
         head = Head(
-            value,
+            math.nan if loss is None else mean(loss),
             tf.convert_to_tensor(optimizer.learning_rate),
             float(skipped),
             math.nan if known is None else known,
@@ -96,8 +93,8 @@ class Track:
 
     def moved(self, before: dict[int, Any], gradients: dict[int, Any] | None = None) -> Any:
         """What a step did, as PARAMETER_QUANTITIES of every column, shape (width, 8)."""
-        details = gradients or {}
-        return np.array([changes(before.get(id(v)), v, details.get(id(v))) for v in self._columns()]).reshape(-1, 8)
+        given = gradients or {}
+        return np.array([changes(before.get(id(v)), v, given.get(id(v))) for v in self._columns()]).reshape(-1, 8)
 
     def drain(self, parameters: dict[int, Any] | None = None) -> None:
         """Writes what came since the last call into the history. parameters: what moved(), by the step."""

@@ -87,6 +87,8 @@ class Watch:
         if self.scalers or not self.models:
             wrap(keras.optimizers.LossScaleOptimizer, "_common_apply", self._wrap_scaled)
             wrap(keras.optimizers.LossScaleOptimizer, "_stateful_handle_non_finite_grads", self._wrap_overflow)
+        wrap(BaseOptimizer, "scale_loss", self._wrap_scale)
+        wrap(keras.optimizers.LossScaleOptimizer, "scale_loss", self._wrap_scale)
         wrap(tf.GradientTape, "__enter__", self._wrap_tape_enters)
         wrap(tf.GradientTape, "__exit__", self._wrap_tape_exits)
         wrap(tf.GradientTape, "gradient", self._wrap_gradient)
@@ -180,6 +182,15 @@ class Watch:
             return True
         held = variables if variables is not None else list(optimizer._trainable_variables)
         return not self.models and any(underlying(v) in self.losses.mine for v in held)
+
+    def _wrap_scale(self, original: Any) -> Any:
+        def scale_loss(optimizer: Any, loss: Any) -> Any:
+            result = original(optimizer, loss)
+            if result is not loss:
+                self.losses.scaled(loss, result)
+            return result
+
+        return scale_loss
 
     def _wrap_scaled(self, original: Any) -> Any:
         def common_apply(optimizer: Any, grads: Any, trainable_variables: Any = None) -> Any:

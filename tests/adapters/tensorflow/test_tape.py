@@ -59,7 +59,7 @@ def test_the_tape_of_a_scope_without_a_model_sees_the_loop(graph: bool) -> None:
     assert (report.status, report.watched["steps"], scope.failures) == ("healthy", 20, {})
     history = scope.histories[0]
     assert history.run("loss") == pytest.approx(losses)
-    assert [s.name for s in history["gradient"].subjects][0].endswith("kernel")
+    assert history["gradient"].subjects[0].name.endswith("kernel")
     assert np.isfinite(history["parameter"].column("update_norm")).any()
 
 
