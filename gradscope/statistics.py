@@ -97,8 +97,8 @@ MODULE_STATISTICS = (
 def output_statistics(output: ArrayLike, given: ArrayLike | None) -> Array:
     """MODULE_STATISTICS of one module call, shape (6,); batch_variation is the variance over the batch as a share of
     the mean square, NaN for a batch of one."""
-    out = np.asarray(output, "f4")
     with np.errstate(all="ignore"):
+        out = np.asarray(output, "f4")
         square = float(np.square(out, dtype="f8").mean())
         variation = math.nan
         if out.ndim > 1 and out.shape[0] > 1:
@@ -137,12 +137,13 @@ def data_statistics(data: ArrayLike) -> Array:
     bad = int((~finite).sum())
     values = np.where(finite, values, 0)
     ratio = largest = math.nan
-    if values.ndim > 1 and values.shape[-1] > 1:
-        sizes = np.sqrt(np.square(values.reshape(-1, values.shape[-1])).mean(0))
-        present = sizes[sizes > 0]
-        if present.size > 1:
-            ratio, largest = float(sizes.max() / np.median(present)), int(sizes.argmax())
-    return np.array([values.mean(), values.std(), np.abs(values).max(initial=0), ratio, largest, bad])
+    with np.errstate(all="ignore"):
+        if values.ndim > 1 and values.shape[-1] > 1:
+            sizes = np.sqrt(np.square(values.reshape(-1, values.shape[-1])).mean(0))
+            present = sizes[sizes > 0]
+            if present.size > 1:
+                ratio, largest = float(sizes.max() / np.median(present)), int(sizes.argmax())
+        return np.array([values.mean(), values.std(), np.abs(values).max(initial=0), ratio, largest, bad])
 
 
 def spread(values: ArrayLike) -> Array:
@@ -164,7 +165,8 @@ def sample(arrays: Iterable[ArrayLike], most: int = 16384) -> Array:
     """One vector with at most `most` evenly spaced entries of each array: enough for a direction."""
     parts = []
     for array in arrays:
-        flat = np.asarray(array, "f4").ravel()
+        with np.errstate(over="ignore"):
+            flat = np.asarray(array, "f4").ravel()
         parts.append(flat[:: max(1, flat.size // most)])
     return np.concatenate(parts) if parts else np.empty(0, "f4")
 
@@ -174,4 +176,5 @@ def cosine(a: Array, b: Array) -> float:
     if a.shape != b.shape or not a.size:
         return math.nan
     scale = l2_norm(a) * l2_norm(b)
-    return float(np.dot(a.astype("f8"), b.astype("f8")) / scale) if scale else math.nan
+    with np.errstate(all="ignore"):  # Inf x 0, and Inf / Inf
+        return float(np.dot(a.astype("f8"), b.astype("f8")) / scale) if scale else math.nan

@@ -106,9 +106,21 @@ def _view(forward: Forward, args: Any, kwargs: Any, result: Any, _frame: Any) ->
         forward.mark(result, before)
 
 
-def _difference(forward: Forward, args: Any, _kwargs: Any, _result: Any, frame: Any) -> None:
+def _difference(forward: Forward, args: Any, _kwargs: Any, result: Any, frame: Any) -> None:
     if len(args) > 1:
         note_difference(forward, args[0], args[1], users_line(frame))
+        _complement(forward, args, result)
+
+
+def _complement(forward: Forward, args: Any, result: Any) -> None:
+    """1 - p of a probability is one too."""
+    origin = next((forward.origin(a) for a in args if not isinstance(a, int | float)), None)
+    if (
+        origin is not None
+        and origin.operation == "sigmoid"
+        and any(isinstance(a, int | float) and a == 1 for a in args)
+    ):
+        forward.mark(result, origin)
 
 
 def _logarithm(forward: Forward, args: Any, kwargs: Any, _result: Any, frame: Any) -> None:

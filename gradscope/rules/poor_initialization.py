@@ -11,7 +11,6 @@ from gradscope.rule import NotJudged, rule
 from gradscope.trend import layers, learns, output_layers
 from gradscope.verdict import Evidence, Role
 
-
 PLAIN = frozenset({"Linear", "Dense", *(f"Conv{n}{d}" for n in "123" for d in "dD"), "Conv"})
 """Layers that multiply by their weights and do nothing else, as torch, Keras, MXNet and flax call them."""
 

@@ -103,3 +103,18 @@ def test_a_sparse_gradient_counts_as_the_dense_one(framework: str) -> None:
     assert norm == close(statistics.l2_norm(sparse_as_dense()))
     assert norm != close(statistics.l2_norm(SPARSE[1]))
     assert details == close(details_of(sparse_as_dense()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_statistic_warns_of_numbers_that_are_hard(name: str) -> None:
+    """A warning is an exception for whoever runs with -W error, as these tests do, and would end the observation."""
+    array = table()[name]
+    rows = np.atleast_2d(array)
+    results = [*details_of(array), *change_of(array, array), statistics.l2_norm(array)]
+    sample = statistics.sample([array])
+    results += [statistics.cosine(sample, sample), *statistics.spread(array)]
+    if rows.size:
+        results += [*statistics.output_statistics(rows, rows), *statistics.data_statistics(rows)]
+        results += [statistics.probability_margin(rows), statistics.saturated_fraction(rows, "tanh")]
+    assert all(isinstance(float(r), float) for r in results)
+    assert statistics.cosine(sample, sample) == pytest.approx(1) or not 0 < statistics.l2_norm(sample) < np.inf
