@@ -39,9 +39,11 @@ class Origin:
 class Forward:
     """The notes of the running step. `active` says whether anything is noted at all."""
 
-    def __init__(self, names: Names, limits: dict[str, str]):
+    def __init__(self, names: Names, limits: dict[str, str], eager: bool = False):
+        """eager: hybridized blocks run as if they were not."""
         self.names = names
         self.limits = limits
+        self.eager = eager
         self.active = False
         self.spent = False
         self.in_loss = 0
@@ -124,7 +126,7 @@ class Forward:
             elif not known.layer and given is not None:
                 known = self.origin(given)
             self.mark(out, replace(known, is_output=known.is_output or root, data=False))
-        if getattr(block, "_active", False) and block._children and weighty:
+        if getattr(block, "_active", False) and block._children and weighty and not self.eager:
             self._note_graph(block)
         if own or root:
             self._note_block(block, name, outputs[0], given, root)
@@ -200,7 +202,7 @@ class Forward:
         self.seen.add(subject)
         if operation == "relu":
             quantities: tuple[str, ...] = ("order", "zero_fraction", "dead_fraction")
-            zero = measure.one((measure.double(out) == 0).mean())
+            zero = measure.share(measure.wide(out).reshape((-1,)) == 0)
             found = [zero, self._dead(subject, out, convolutional)]
         else:
             quantities = ("order", "saturated_fraction")
@@ -219,7 +221,7 @@ class Forward:
         self._idle_samples[subject] += samples
         if self._idle_samples[subject] < ENOUGH_SAMPLES:
             return measure.constant(float("nan"), out)
-        return measure.one((idle >= ENOUGH_SAMPLES).mean())
+        return measure.share(idle >= ENOUGH_SAMPLES)
 
 
 def runs_over_channels(block: Any) -> bool:

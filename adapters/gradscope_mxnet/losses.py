@@ -42,7 +42,7 @@ def note_loss(forward: Forward, block: Any, args: Any, result: Any, line: str | 
     weight = getattr(block, "_weight", None)
     value = None
     if len(args) == 2 and (kind == "L2Loss" or weight in {None, 1}):
-        value = measure.one(measure.double(result).mean())
+        value = measure.total(measure.double(result)) / result.size
         if kind == "L2Loss" and weight:
             value = value * (2.0 / weight)  # it halves the square
     sparse = bool(getattr(block, "_sparse_label", True))
@@ -68,7 +68,7 @@ def note_logarithm(forward: Forward, given: Any, line: str | None) -> None:
     if forward.in_loss or origin.operation not in {"sigmoid", "softmax"} or measure.is_empty(given):
         return
     traits = {"function": "log", "operation": origin.operation, "layer": origin.layer, "classes": False}
-    margin = measure.one(measure.double(given).min())
+    margin = measure.one(measure.wide(given).min())
     forward.notes.append(Note("loss", f"log at {line or '?'}", ("margin",), margin, traits, origin.layer, line, "log"))
 
 
@@ -108,15 +108,15 @@ def _class_values(forward: Forward, site: str, prediction: Any, target: Any, spa
     classes = prediction.shape[-1]
     values: Numbers = {"margin": measure.probability_margin(prediction)}
     if not sparse:
-        forward.classes.append((site, measure.by_unit(target, len(target.shape) - 1).sum(axis=0)))
+        forward.classes.append((site, measure.column_sums(measure.double(target).reshape((-1, classes)))))
         values["target_elements"] = prod(target.shape[:-1])
     elif classes <= MOST_CLASSES:
         labels = measure.plain(target).astype("float32").reshape((-1,))
-        counts = nd.one_hot(labels, classes).astype("float64").sum(axis=0)  # a label outside counts for none
+        counts = measure.column_sums(nd.one_hot(labels, classes).astype("float64"))  # a label outside counts for none
         forward.classes.append((site, counts))
-        total = nd.maximum(measure.one(counts.sum()), measure.constant(1.0, counts))
-        values["target_purity"] = measure.one((counts / total).square().sum())
-        values["target_elements"] = measure.one(counts.sum())
+        many = measure.total(counts)
+        values["target_purity"] = measure.total((counts / nd.maximum(many, measure.constant(1.0, counts))).square())
+        values["target_elements"] = many
     return values
 
 
@@ -130,11 +130,11 @@ def _value_values(forward: Forward, site: str, function: str, prediction: Any, t
     values["broadcast"] = float(elements > max(p, t))
     truth = measure.double(target)
     if function.startswith("binary_cross_entropy"):
-        ones = measure.one(truth.sum())
+        ones = measure.total(truth)
         forward.classes.append((site, measure.joined([t - ones, ones])))
         values["target_purity"] = (ones / t).square() + (1 - ones / t).square()
     elif p == t and t > 1:
-        values["prediction_squared_error"] = measure.one((measure.double(prediction) - truth).square().mean())
+        values["prediction_squared_error"] = measure.mean_square(measure.double(prediction) - truth)
     return values
 
 

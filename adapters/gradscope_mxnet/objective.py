@@ -34,6 +34,7 @@ class Objective:
         self._row: Row | None = None
         self._rows: list[Row] = []
         self._gradients: dict[int, Any] = {}
+        self._sound: set[int] = set()
         self._before: dict[int, Any] = {}
         self._direction: Any = None
         self._carried: Any = 0
@@ -114,6 +115,7 @@ class Objective:
         gradients = [gradient_of(self.parameters[at], on_kvstore) for at in present]
         norms = [n * self.scale for n in measure.norms(gradients)]
         self._gradients = dict(zip(present, gradients, strict=True))
+        self._sound = {at for at, norm in zip(present, norms, strict=True) if math.isfinite(norm)}
         self._row = Row(self.step, width, present, frozen, norms)
         self._row.values["clip_before"], self._row.values["clip_limit"] = self._own_clipping(gradients, norms)
         self._before = {}
@@ -193,7 +195,7 @@ class Objective:
             if gradient is None:
                 rows.append(unknown[:3])
             else:
-                rows.append(measure.gradient_statistics(gradient, self.scale))
+                rows.append(measure.gradient_statistics(gradient, self.scale, at in self._sound))
             rows.append(unknown if before is None else measure.parameter_statistics(before, weight))
         return measure.joined(rows) if rows else None
 

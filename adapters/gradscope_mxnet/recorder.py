@@ -12,7 +12,7 @@ from gradscope.schedule import Schedule
 from gradscope.scope import Scope
 from mxnet import autograd, nd
 
-from gradscope_mxnet import patches
+from gradscope_mxnet import measure, patches
 from gradscope_mxnet.forward import Forward
 from gradscope_mxnet.names import Names
 from gradscope_mxnet.objective import Objective, is_trained
@@ -41,7 +41,7 @@ class Recorder:
         self.wanted = wanted
         self.eager = eager
         self.everywhere = everywhere
-        self.forward = Forward(names, scope.limits)
+        self.forward = Forward(names, scope.limits, eager)
         self.forward.active = schedule(0)
         self.order: list[Objective] = []
         self.losses: list[tuple[Any, Any]] = []
@@ -243,8 +243,8 @@ def loss_of(heads: Any) -> Any:
     by_device: dict[Any, list[Any]] = {}
     for head in given:
         if isinstance(head, nd.NDArray) and head.size and head.stype == "default":
-            values = head.as_nd_ndarray().astype("float64")
-            by_device.setdefault(head.ctx, []).append(values.mean().reshape((1,)))
+            mean = measure.total(measure.double(head)) / head.size
+            by_device.setdefault(head.ctx, []).append(mean)
     if not by_device:
         return None
     first = next(iter(by_device))

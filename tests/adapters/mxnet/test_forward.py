@@ -107,7 +107,7 @@ def test_the_graph_of_a_hybridized_net_gives_that_order_too() -> None:
 WAYS = {
     "an argument of the layer": lambda: [nn.Dense(6, in_units=8, activation="relu")],
     "a block": lambda: [nn.Dense(6, in_units=8), nn.Activation("relu")],
-    "a function": lambda: [nn.Dense(6, in_units=8), nn.Lambda(lambda x: nd.relu(x))],
+    "a function": lambda: [nn.Dense(6, in_units=8), nn.Lambda(lambda x: nd.relu(x) * 1)],
     "a function with a type": lambda: [nn.Dense(6, in_units=8), nn.Lambda(lambda x: nd.Activation(x, "relu"))],
     "a method": lambda: [nn.Dense(6, in_units=8), nn.Lambda(lambda x: x.relu())],
 }

@@ -14,12 +14,12 @@ import pytest
 
 mx = pytest.importorskip("mxnet")
 
-import gradscope_mxnet
 from gradscope import statistics
 from gradscope.errors import CannotJudge, UsageError
 from mxnet import autograd, gluon, nd
 from mxnet.gluon import nn
 
+import gradscope_mxnet
 from tests.adapters.mxnet.training import (
     CLASSES,
     SQUARES,
