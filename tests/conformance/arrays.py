@@ -17,14 +17,12 @@ NAN, INF = math.nan, math.inf
 
 @functools.cache
 def table() -> dict[str, Any]:
-    """Arrays by name. bfloat16 is numpy's own type no more than anybody's: ml_dtypes brings it."""
-    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    """Arrays by name."""
     usual = RANDOM.normal(size=(7, 5))
     return {
         "usual": usual.astype("f4"),
         "float64": usual,
         "float16": usual.astype("f2"),
-        "bfloat16": usual.astype(bfloat16),
         "zeros": np.zeros((3, 4), "f4"),
         "zeros with signs": np.array([0.0, -0.0, 1.0], "f4"),
         "constant": np.full((12, 7), 0.1, "f4"),
@@ -36,21 +34,36 @@ def table() -> dict[str, Any]:
         "minus inf": np.array([-INF, 3.0], "f4"),
         "nan and inf": np.array([NAN, INF, 3.0], "f4"),
         "nan of float16": np.array([NAN, 1.0], "f2"),
-        "inf of bfloat16": np.array([INF, 1.0], bfloat16),
         "nan and huge": np.array([NAN, 1e30], "f4"),
         "denormal": np.array([1e-42, -1e-40, 1e-3, 0.0], "f4"),
         "denormal alone": np.full(9, 1e-40, "f4"),
         "denormal float16": np.array([6e-8, 1e-7, 1.0], "f2"),
-        "denormal bfloat16": np.array([1e-39, 1e-40, 1.0], bfloat16),
         "1e30": np.full((10, 10), 1e30, "f4"),
-        "1e30 of bfloat16": np.full(10, 1e30, bfloat16),
         "1e-30": np.full((10, 10), -1e-30, "f4"),
         "1e30 beside 1": np.array([1e30, 1.0], "f4"),
         "largest float16": np.full(1000, 65504, "f2"),
         "1e200 of float64": np.full(4, 1e200),
         "1e-200 of float64": np.full(4, 1e-200),
+    }
+
+
+@functools.cache
+def brain_table() -> dict[str, Any]:
+    """Arrays of bfloat16, no type of numpy's own: ml_dtypes, which comes with JAX and TensorFlow, brings it."""
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    usual = RANDOM.normal(size=(7, 5))
+    return {
+        "bfloat16": usual.astype(bfloat16),
+        "inf of bfloat16": np.array([INF, 1.0], bfloat16),
+        "denormal bfloat16": np.array([1e-39, 1e-40, 1.0], bfloat16),
+        "1e30 of bfloat16": np.full(10, 1e30, bfloat16),
         "a long bfloat16": np.full(4096, 1.01, bfloat16),
     }
+
+
+def array_of(name: str) -> Any:
+    """An array of the table. Skips the test where its type is not there."""
+    return table()[name] if name in table() else brain_table()[name]
 
 
 NAMES = """usual; float64; float16; bfloat16; zeros; zeros with signs; constant; one element; scalar; empty; nan; inf;
@@ -161,10 +174,42 @@ def jax_reductions() -> Reductions:
     return Reductions(*map(compiled, (measure.norm, measure.gradient_statistics, measure.parameter_statistics)))
 
 
+def mxnet_reductions() -> Reductions:
+    """gradscope_mxnet.measure. Arrays without dimensions or without entries are known to mx.np alone."""
+    import mxnet as mx
+
+    from gradscope_mxnet import measure
+
+    def given(array: Any) -> Any:
+        make = mx.nd.array if array.ndim and array.size else mx.np.array
+        return make(array, dtype=array.dtype)
+
+    def update(before: Any, after: Any) -> Any:
+        with mx.util.np_shape(True):
+            return measure.parameter_statistics(given(before), given(after)).asnumpy().tolist()
+
+    def norm(array: Any) -> Any:
+        with mx.util.np_shape(True):
+            return measure.norms([given(array)])[0]
+
+    def details(array: Any) -> Any:
+        with mx.util.np_shape(True):
+            return measure.gradient_statistics(given(array), 1.0).asnumpy().tolist()
+
+    def sparse() -> tuple[float, Any]:
+        rows, _, shape = SPARSE
+        kept = np.unique(rows)
+        one = mx.nd.sparse.row_sparse_array((sparse_as_dense()[kept], kept), shape=shape)
+        return measure.norms([one])[0], measure.gradient_statistics(one, 1.0).asnumpy().tolist()
+
+    return Reductions(norm, details, update, sparse)
+
+
 REDUCTIONS = {
     "torch": (("torch",), torch_reductions),
     "tensorflow": (("tensorflow", "keras"), tensorflow_reductions),
     "jax": (("jax", "gradscope_jax.measure"), jax_reductions),
+    "mxnet": (("mxnet", "gradscope_mxnet.measure"), mxnet_reductions),
 }
 
 
