@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,8 +42,10 @@ class Names:
             return
         self._layers[id(layer)] = name
         children = [c for c in layer._flatten_layers(include_self=False, recursive=False) if c is not layer]
-        for child in children:
-            self._name(child, ".".join(x for x in (name, child.name) if x))
+        shared = {n for n, many in Counter(c.name for c in children).items() if many > 1}
+        for at, child in enumerate(children):
+            own = child.name if child.name not in shared else attribute_of(layer, child) or f"{child.name}.{at}"
+            self._name(child, f"{name}.{own}" if name else own)
         for variable in [*layer._trainable_variables, *layer._non_trainable_variables]:
             self._owners.setdefault(id(variable), layer)
             full = f"{name}.{variable.name}" if name else variable.name
@@ -76,6 +79,22 @@ class Names:
     def source(self, layer: Any) -> str | None:
         """file:line of the code that created the layer."""
         return self.sources.of(layer)
+
+
+def attribute_of(layer: Any, child: Any) -> str | None:
+    """Where a layer keeps another: `name`, or `name.place` in a list or mapping; None when it is nowhere to be found."""
+    for key, value in vars(layer).items():
+        if key.startswith("_"):
+            continue
+        if value is child:
+            return key
+        pairs = (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+        )
+        for place, held in pairs:
+            if held is child:
+                return f"{key}.{place}"
+    return None
 
 
 def has_children(layer: Any) -> bool:

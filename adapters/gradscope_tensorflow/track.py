@@ -33,6 +33,11 @@ class Track:
         self.loss_known = False
         self.notes: dict[int, tuple[list[Note], list[tuple[str, Any]]]] = {}
 
+    @property
+    def calls(self) -> int:
+        """How many calls of the optimizer make one step."""
+        return getattr(self.optimizer, "gradient_accumulation_steps", None) or 1
+
     # -- in the graph ----------------------------------------------------------------------------------------------
 
     def write(self, gradients: dict[int, Any], loss: Any, scale: Any, skipped: bool) -> tuple[Any, Any, Any]:

@@ -246,15 +246,16 @@ class Watch:
     # -- on the host -----------------------------------------------------------------------------------------------
 
     def _eager_step_begins(self, track: Track, step: int, first: bool) -> None:
-        self._before = None
+        if first:
+            self._before = None
         if first and sparse_schedule(step):
             self._before = ({id(track): step}, track.weights())
 
     def _eager_step_ended(self, optimizer: Any, gradients: list[Any], variables: list[Any] | None) -> None:
         track = self.tracks[id(optimizer)]
-        before, self._before = self._before, None
-        taken = track.ring.taken()
+        before, taken = self._before, track.ring.taken()
         if before is not None and before[0].get(id(track), -1) + 1 == taken:
+            self._before = None
             held = variables if variables is not None else list(optimizer._trainable_variables)
             details = {id(v): g for v, g in zip(held, gradients, strict=False)}
             track.drain({taken - 1: track.moved(before[1], details)})
@@ -278,8 +279,11 @@ class Watch:
 
     def _function_begins(self, function: Any) -> None:
         """A graph is about to run: before those steps that are looked at, the weights are copied."""
-        self._before = None
-        if function in self._idle or not sparse_schedule(self._calls.get(function, 0)):
+        many = max((t.calls for t in self.tracks.values()), default=1)
+        step, part = divmod(self._calls.get(function, 0), many)
+        if part == 0:
+            self._before = None
+        if function in self._idle or part or not sparse_schedule(step):
             return
         weights = {id(v): v.numpy() for m in self.models for v in m.trainable_variables}
         for track in self.tracks.values():
@@ -288,14 +292,15 @@ class Watch:
 
     def _function_ended(self, function: Any) -> None:
         calls = self._calls[function] = self._calls.get(function, 0) + 1
-        before, self._before = self._before, None
+        before = self._before
         if function in self._idle or (before is None and calls % (ROWS // 2)):
             return
         trains = before is None
         for track in self.tracks.values():
             taken = track.ring.taken()
             steps = taken - before[0].get(id(track), 0) if before is not None else 0
-            trains = trains or steps > 0
+            trains = trains or steps > 0 or track.calls > 1
+            self._before = None if steps else self._before
             track.drain({taken - 1: track.moved(before[1])} if before is not None and steps == 1 else None)
         if not trains and calls > 2:
             self._idle.add(function)
