@@ -164,7 +164,7 @@ PARTS = {
     "gradient_statistics": "mxnet trainers",
     "output_statistics": "mxnet blocks",
     "spread": "mxnet blocks",
-    "one": "mxnet functions",
+    "inactive_units": "mxnet functions",
 }
 
 
