@@ -24,6 +24,14 @@ class Watched(Protocol):
 
 
 @runtime_checkable
+class TakesLosses(Protocol):
+    """What watch() of an adapter may return beside: rows that come later than the losses that are logged for them."""
+
+    def log(self, value: float) -> bool:
+        """Takes the loss of the step that was just taken; False when nobody steps."""
+
+
+@runtime_checkable
 class Adapter(Protocol):
     """One framework. Its functions import the framework; the adapter itself does not."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradscope import statistics
-from gradscope.adapter import Adapter, Watched
+from gradscope.adapter import Adapter, TakesLosses, Watched
 from gradscope.diagnosis import check_settings, diagnose
 from gradscope.errors import MissingFramework, UsageError
 from gradscope.history import DEFAULT_BUDGET, MISSING, RUN, History, Subject
@@ -74,7 +74,7 @@ class Scope:
         """
         value = number("log(): loss", loss)
         if self.watched is not None:
-            if getattr(self.watched, "log", None) is not None and self.watched.log(value):
+            if isinstance(self.watched, TakesLosses) and self.watched.log(value):
                 return
             self.watched.flush()
         waiting = [h["step"] for h in self.histories if lacks_loss(h)]

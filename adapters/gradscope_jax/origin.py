@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gradscope.origin import Origin
 
 from gradscope_jax.evaluation import Evaluation, Traced
 from gradscope_jax.graph import Graph, Instruction
 from gradscope_jax.layers import is_float
 
 
-def origin_of(evaluations: Sequence[Evaluation], step: int) -> dict[str, Any] | None:
+def origin_of(evaluations: Sequence[Evaluation], step: int) -> Origin | None:
     """The first cause of a step whose loss or gradients are not finite; None for one that is sound."""
     for one in evaluations:
         if one.traced is None or one.program is None:
@@ -22,32 +23,43 @@ def origin_of(evaluations: Sequence[Evaluation], step: int) -> dict[str, Any] | 
         finite = np.isfinite(one.loss) and all(bool(jnp.isfinite(g).all()) for g in one.gradients)
         if not finite:
             with jax.disable_jit(False):
-                found = _forward(one.traced) or _backward(one.traced)
+                found = _forward(one.traced, step) or _backward(one.traced, step)
             if found is not None:
-                return {**found, "step": step}
+                return found
     return None
 
 
-def _forward(traced: Traced) -> dict[str, Any] | None:
+def _forward(traced: Traced, step: int) -> Origin | None:
     graph = traced.program.graph
     env = dict(graph.literals)
     env.update(zip(graph.inputs, [*traced.constants, *traced.weights, *traced.rest], strict=True))
+    leaves = dict(zip(traced.program.slots, traced.program.leaves, strict=True))
+    masked = {s for s in graph.literals if _lowest(env[s])}
     for slot in graph.inputs:
-        if _bad(graph, env, slot):
-            leaf = next(
-                (x.name for s, x in zip(traced.program.slots, traced.program.leaves, strict=True) if s == slot), ""
-            )
-            return _origin(traced, None, "parameter" if leaf else "input", leaf)
+        count = _bad(graph, env, slot, masked)
+        if count:
+            module = (leaves[slot].module or "") if slot in leaves else ""
+            return Origin("parameter" if slot in leaves else "input", step, module=module, count=count)
     for at, instruction in enumerate(graph.instructions):
         found = instruction.run(*[env[s] for s in instruction.inputs])
         env.update(zip(instruction.outputs, found, strict=True))
-        entered = any(_bad(graph, env, s) for s in instruction.inputs)
-        if not entered and any(_bad(graph, env, s) for s in instruction.outputs):
-            return _origin(traced, at, "forward")
+        if not masked.isdisjoint(instruction.inputs):
+            masked.update(instruction.outputs)
+        if any(_bad(graph, env, s, masked) for s in instruction.inputs):
+            continue
+        count = sum(_bad(graph, env, s, masked) for s in instruction.outputs)
+        if count:
+            return _origin(traced, at, "forward", step, count)
     return None
 
 
-def _backward(traced: Traced) -> dict[str, Any] | None:
+def _lowest(value: Any) -> bool:
+    """Whether a constant holds -inf, as masks do."""
+    array = np.asarray(value)
+    return array.dtype.kind == "f" and bool((array == -np.inf).any())
+
+
+def _backward(traced: Traced, step: int) -> Origin | None:
     """The last instruction whose gradient enters finite and leaves it not."""
     graph = traced.program.graph
     env = graph.run([*traced.constants, *traced.weights, *traced.rest])
@@ -59,8 +71,9 @@ def _backward(traced: Traced) -> dict[str, Any] | None:
         if not coming or not places:
             continue
         for slot, gradient in _pull(graph, instruction, places, env, cotangents):
-            if not bool(jnp.isfinite(gradient).all()):
-                return _origin(traced, at, "backward")
+            bad = int((~jnp.isfinite(gradient)).sum())
+            if bad:
+                return _origin(traced, at, "backward", step, bad)
             cotangents[slot] = cotangents[slot] + gradient if slot in cotangents else gradient
     return None
 
@@ -85,23 +98,21 @@ def _pull(
     return list(zip([instruction.inputs[k] for k in places], pull(arriving), strict=True))
 
 
-def _bad(graph: Graph, env: dict[int, Any], slot: int) -> bool:
-    value = env[slot]
+def _bad(graph: Graph, env: dict[int, Any], slot: int, masked: set[int]) -> int:
+    """How many values of a slot are not finite; -inf that comes of a mask is none."""
     if not is_float(graph, slot) or slot in graph.literals:
-        return False  # -inf is a common constant: of masks, and of maxima
-    finite = jnp.isfinite(value).all() if graph.dtypes[slot] is not None else True
-    return not bool(finite)
+        return 0
+    value = env[slot]
+    bad = ~jnp.isfinite(value) & (value != -jnp.inf) if slot in masked else ~jnp.isfinite(value)
+    return int(bad.sum())
 
 
-def _origin(traced: Traced, at: int | None, direction: str, name: str = "") -> dict[str, Any]:
-    if at is None:
-        return {"module": name, "op": "", "source": None, "direction": direction}
+def _origin(traced: Traced, at: int, direction: str, step: int, count: int) -> Origin:
+    """direction: "forward", which becomes "loss" behind the last layer, or "backward"."""
     graph, flow = traced.program.graph, traced.program.flow
     instruction = graph.instructions[at]
     before = [layer for layer in flow.layers if layer.at <= at]
-    return {
-        "module": before[-1].module if before else "",
-        "op": instruction.call or instruction.name,
-        "source": instruction.line,
-        "direction": direction,
-    }
+    if direction == "forward" and before and not flow.before_layers.intersection(instruction.outputs):
+        direction = "loss" if at > before[-1].at else direction
+    module = before[-1].module if before else ""
+    return Origin(direction, step, instruction.call or instruction.name, module, instruction.line, count)

@@ -28,7 +28,7 @@ from gradscope.verdict import Evidence, Role
     ),
 )
 def diverging_loss(
-    history: History, *, rise: float = 1.5, fall: float = 10.0, sudden: float = 10.0
+    history: History, *, rise: float = 1.5, fall: float = 10.0, sudden: float = 10.0, boundless: float = 1e6
 ) -> Iterator[Evidence]:
     """The loss grows, or falls without bound below what it can mean.
 
@@ -41,7 +41,7 @@ def diverging_loss(
 
     Thresholds: rise, closing over opening of a loss that rises beyond its noise; fall, how many times its opening size
     a negative loss must have reached while its error grew or its gradient did not shrink; sudden, growth of a run too
-    short for a trend.
+    short for a trend; boundless, growth that no meaning of a loss explains.
 
     Not flagged: likelihoods that pass below zero and level off, losses of objectives that compete, moving targets (as
     in Q-learning) whose error stays near that of a constant; policy gradients, whose loss grows with the return, are
@@ -67,6 +67,7 @@ def diverging_loss(
     if trend.rising and trend.first > 0 and trend.last > rise * trend.first and (worse or fit is None):
         onset = _onset(history, rise * trend.first)
         known = main_site(history) is not None or runs_away(history) or growth(history) is not None
+        known = known or trend.last > boundless * trend.first
         yield Evidence(
             "loss at the end / at the beginning",
             trend.last / trend.first,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradscope.history import History
+from gradscope.origin import born
 from gradscope.rule import rule
 from gradscope.verdict import Evidence, Role
 
@@ -15,7 +16,8 @@ from gradscope.verdict import Evidence, Role
 def non_finite_gradient(history: History, *, persistent: float = 0.5, fewest: int = 10) -> Iterator[Evidence]:
     """A gradient is NaN or infinite.
 
-    What it does: finds the first step, and every parameter, whose gradient is not finite when the optimizer uses it.
+    What it does: finds the first step, and every parameter, whose gradient is not finite when the optimizer uses it;
+    where the step could be run again, also the operation that made the first such value.
 
     Why is this bad: the optimizer writes it into the weights; from then on everything is NaN.
 
@@ -36,6 +38,8 @@ def non_finite_gradient(history: History, *, persistent: float = 0.5, fewest: in
     if not used.any() and not (rows.size >= fewest and rows.mean() >= persistent):
         return
     row = int(np.flatnonzero(used if used.any() else rows)[0])
+    if history.run_at("loss_nonfinite", "gradient")[row] != 1:
+        yield from born(history, int(table.steps[row]))
     for i in np.flatnonzero(bad[row]):
         s = table.subjects[i]
         yield Evidence(

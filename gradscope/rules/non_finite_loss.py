@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradscope.history import History
+from gradscope.origin import born
 from gradscope.rule import rule
 from gradscope.trend import first_step
 from gradscope.verdict import Evidence, Role
@@ -16,8 +17,9 @@ from gradscope.verdict import Evidence, Role
 def non_finite_loss(history: History, *, near_zero: float = 1e-6) -> Iterator[Evidence]:
     """The loss is NaN or infinite, or is about to be.
 
-    What it does: looks for the first loss that is not finite, and for the first module that turned finite inputs into
-    non-finite outputs. Before that happens it looks at logarithms of a sigmoid or softmax that nothing protects.
+    What it does: looks for the first loss that is not finite, and for the first operation or module that turned finite
+    inputs into non-finite outputs. Before that happens it looks at logarithms of a sigmoid or softmax that nothing
+    protects.
 
     Why is this bad: every gradient of that step is NaN, and one optimizer step carries it into all weights.
 
@@ -35,7 +37,7 @@ def non_finite_loss(history: History, *, near_zero: float = 1e-6) -> Iterator[Ev
     if real.any() or (bad.any() and bad.mean() >= 0.5):
         row = int(np.flatnonzero(real if real.any() else bad)[0])
         step = int(history["step"].steps[row])
-        yield from _origins(history, step)
+        yield from born(history, step) or _origins(history, step)
         value = float(history.run("loss")[row])
         yield Evidence(
             "loss", value, "is not", 0.0, step, role=Role.HARM, detail=f"{int(bad.sum())} of {len(bad)} steps"
