@@ -19,6 +19,8 @@ from gradscope_mxnet.names import Names, below, has_parameters
 
 ENOUGH_SAMPLES = 128
 """A unit counts as dead when it was zero for this many samples in a row (a single batch may miss a rare unit)."""
+MOST_HELD = 2**10
+"""So many notes, and arrays, of forward passes that no step followed are held."""
 CHANNELS_FIRST = (gluon.nn.conv_layers._Conv, gluon.nn.conv_layers._Pooling, gluon.nn.BatchNorm)
 INPUT = ("mean", "deviation", "abs_max", "feature_ratio", "largest_feature", "nonfinite", "batch_size")
 
@@ -85,8 +87,10 @@ class Forward:
     def enter(self, block: Any, args: Any) -> None:
         """A block begins its call."""
         if not self.stack:
-            if self.spent or self.order > 2**12:
+            if self.spent or len(self.notes) > MOST_HELD:
                 self.reset()
+            if len(self._origins) > MOST_HELD:
+                self.forget_origins()
             self.began = self.began and isinstance(block, gluon.loss.Loss)
             for array in arrays(args):
                 if not self.origin(array).layer:

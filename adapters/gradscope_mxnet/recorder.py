@@ -178,8 +178,11 @@ class Recorder:
         self.forward.active = any(self.schedule(o.step) for o in self.order)
 
     def objective(self, trainer: Any) -> Objective:
-        """The Objective of a trainer."""
+        """The Objective of a trainer; one over the same parameters continues that of its predecessor."""
         found = next((o for o in self.order if o.trainer is trainer), None)
+        if found is None:
+            mine = {id(p) for p in trainer._params if is_trained(p)}
+            found = next((o for o in self.order if {id(p) for p in o.own} == mine), None)
         if found is None:
             kind = type(trainer._optimizer).__name__
             history = self.scope.new_history(
@@ -191,6 +194,7 @@ class Recorder:
             self.survey()
         elif found.outdated:
             self.survey()
+        found.trainer = trainer
         return found
 
     def survey(self) -> None:

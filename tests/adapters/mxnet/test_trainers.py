@@ -359,6 +359,15 @@ def test_two_trainers_with_losses_of_their_own_compete() -> None:
     assert subjects == [{makers[1].name}, {makers[0].name}]
 
 
+def test_a_trainer_that_is_made_anew_continues_its_predecessor() -> None:
+    net = mlp()
+    with gradscope.watch(net) as scope:
+        for rate in (0.1, 0.05, 0.01):
+            train(net, sgd(net, rate), classes(4))
+    assert recorded(scope, "learning_rate") == pytest.approx([0.1] * 4 + [0.05] * 4 + [0.01] * 4)
+    assert len(scope.histories) == 1
+
+
 def test_a_pass_of_another_net_is_none_of_ours() -> None:
     net, other = mlp(), mlp()
     trainer, theirs = sgd(net), sgd(other)

@@ -157,6 +157,20 @@ def test_no_array_of_the_forward_pass_is_held_after_a_step() -> None:
         assert scope.watched.recorder.forward._origins == {}
 
 
+def test_recorded_passes_that_no_step_follows_are_not_held_forever() -> None:
+    net = mlp()
+    trainer = sgd(net)
+    with gradscope.watch(net, trainer) as scope:
+        forward = scope.watched.recorder.forward
+        x, y = next(classes(1))
+        for _ in range(400):
+            with autograd.record():
+                CLASSES(net(x), y)
+        assert (len(forward._origins), len(forward.notes)) < (1100, 1100)
+        train(net, trainer, classes(3))
+    assert untroubled(scope).watched["steps"] == 3
+
+
 # -- failures ----------------------------------------------------------------------------------------------------------
 
 PARTS = {
