@@ -7,7 +7,7 @@
  8  plugins, gate
  7  builtin, reference.specimens
  6  rules/*, remedies/*, reporters/*
- 5  report, usual, reference.plans
+ 5  report, usual, optimizers, reference.plans
  4  rule, remedy, trend, row, gains, reference.trainer
  3  history, reference.optimizers
  2  statistics, adapter, workload, script, reference.network

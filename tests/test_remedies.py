@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import inspect
 import re
 from dataclasses import replace
 
@@ -64,7 +63,7 @@ def test_remedies_say_all_that_is_needed(name):
         assert r.reason, r.name
         assert r.reference, r.name
         assert not re.search(r"\b(nan|inf)\b", f"{r.title} {r.reason}"), r.name
-        assert {"torch", "tensorflow"} <= set(r.code), r.name
+        assert {"torch", "tensorflow", "jax"} <= set(r.code), r.name
         for code in r.code.values():
             ast.parse(code)
 
@@ -117,12 +116,6 @@ def test_a_remedy_that_raises_is_named():
 def names_of(history, rule: str) -> list[str]:
     """The remedies of one verdict in a history."""
     return [r.name for r in next(v for v in judged(history).verdicts if v.name == rule).remedies]
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_every_remedy_has_code_for_both_frameworks(name):
-    text = inspect.getsource(inspect.getmodule(SOURCES[name].suggest))
-    assert ('"torch"' in text) == ('"tensorflow"' in text)
 
 
 def vanishing(kind: str):
@@ -246,7 +239,7 @@ def test_the_sign_of_a_cross_entropy_is_told_in_its_own_words():
 def test_clearing_in_the_wrong_place_has_a_title_of_its_own():
     history = healthy_run(loss=stuck(100), run={"cleared_early": 1})
     assert told(history, "unchanged-parameter", "register-parameter").title.startswith(
-        "clear the gradients before backward()"
+        "clear the gradients before the backward pass"
     )
 
 

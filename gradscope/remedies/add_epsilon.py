@@ -23,6 +23,11 @@ def add_epsilon(_verdict: Verdict, _history: History) -> Remedy | None:
                 "tf.math.log(tf.maximum(p, 1e-7)); tf.sqrt(x + 1e-8); tf.math.divide_no_nan(a, b)\n"
                 "# or a fused loss: keras.losses.BinaryCrossentropy(from_logits=True)"
             ),
+            "jax": (
+                "jnp.log(jnp.maximum(p, 1e-7)); jnp.sqrt(x + 1e-8); a / (b + 1e-8)\n"
+                "# or a fused loss: optax.sigmoid_binary_cross_entropy(logits, target)\n"
+                "# jnp.where hides no NaN from the gradient: guard what stands inside it"
+            ),
         },
         "Goldberg (1991) doi:10.1145/103162.103163",
     )

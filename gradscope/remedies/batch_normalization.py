@@ -16,6 +16,7 @@ def batch_normalization(_verdict: Verdict, history: History) -> Remedy | None:
     dense = "nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU()", "layers.Dense(n_out, use_bias=False)"
     images = "nn.Conv2d(n_in, n_out, 3), nn.BatchNorm2d(n_out), nn.ReLU()", "layers.Conv2D(n_out, 3, use_bias=False)"
     torch, keras = images if convolutional(history) else dense
+    layer = "nn.Conv(n_out, (3, 3), use_bias=False)" if convolutional(history) else "nn.Dense(n_out, use_bias=False)"
     return Remedy(
         "batch-normalization",
         "add batch normalization before the activations",
@@ -23,6 +24,10 @@ def batch_normalization(_verdict: Verdict, history: History) -> Remedy | None:
         {
             "torch": f"nn.Sequential({torch})",
             "tensorflow": f"keras.Sequential([{keras}, layers.BatchNormalization(), layers.ReLU()])",
+            "jax": (
+                f"h = nn.BatchNorm(use_running_average=not train)({layer}(h))\n"
+                'h = nn.relu(h)  # model.apply(..., mutable=["batch_stats"]) while it trains'
+            ),
         },
         "Ioffe & Szegedy (2015) arXiv:1502.03167",
     )

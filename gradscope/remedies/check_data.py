@@ -17,6 +17,7 @@ def check_data(_verdict: Verdict, _history: History) -> Remedy | None:
         {
             "torch": "assert torch.isfinite(x).all()\nkeep = (y - y.median()).abs() < 10 * y.std()",
             "tensorflow": "assert np.isfinite(x).all()\nkeep = np.abs(y - np.median(y)) < 10 * y.std()",
+            "jax": "assert jnp.isfinite(x).all()\nkeep = jnp.abs(y - jnp.median(y)) < 10 * y.std()",
         },
         "Rousseeuw & Hubert (2011) doi:10.1002/widm.2",
     )

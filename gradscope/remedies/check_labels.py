@@ -23,6 +23,10 @@ def check_labels(_verdict: Verdict, _history: History) -> Remedy | None:
                 "model.fit(x[:20], y[:20], epochs=500)  # the loss must go to zero\n"
                 "order = np.random.permutation(len(x)); x, y = x[order], y[order]  # one permutation for both"
             ),
+            "jax": (
+                "x, y = x[:20], y[:20]  # train on these alone: the loss must go to zero\n"
+                "order = jax.random.permutation(key, len(x)); x, y = x[order], y[order]  # one permutation for both"
+            ),
         },
         "Karpathy (2019) A recipe for training neural networks",
     )

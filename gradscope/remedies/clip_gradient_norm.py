@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradscope.history import History
+from gradscope.optimizers import clipping_line
 from gradscope.remedy import remedy
 from gradscope.usual import rounded, sound_gradient
 from gradscope.verdict import Remedy, Verdict
@@ -25,6 +26,7 @@ def clip_gradient_norm(_verdict: Verdict, history: History) -> Remedy | None:
                 "and step()"
             ),
             "tensorflow": f"optimizer = keras.optimizers.Adam(global_clipnorm={limit:g})",
+            "jax": clipping_line(history, f"{limit:g}"),
         },
         "Pascanu et al. (2013) arXiv:1211.5063",
     )

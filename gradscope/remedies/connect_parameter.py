@@ -12,12 +12,13 @@ def connect_parameter(_verdict: Verdict, _history: History) -> Remedy | None:
     """Keep the graph between the parameter and the loss."""
     return Remedy(
         "connect-parameter",
-        "keep the computation between this module and the loss inside autograd",
-        "detach(), .data, .item(), .numpy(), no_grad() and comparisons cut the graph; a module that "
-        "never runs should go",
+        "keep the computation between this module and the loss differentiable",
+        "detached values, detours by numpy or Python numbers, regions without gradients and comparisons cut the path; "
+        "a module that never runs should go",
         {
-            "torch": "features = encoder(x)  # no .detach(), .numpy() or torch.no_grad() on the way to the loss",
+            "torch": "features = encoder(x)  # no .detach(), .data, .item(), .numpy(), torch.no_grad() up to the loss",
             "tensorflow": "features = encoder(x)  # inside the tape; no tf.stop_gradient() or .numpy() up to the loss",
+            "jax": "features = encoder(params, x)  # no jax.lax.stop_gradient(), np.asarray(), float() up to the loss",
         },
         "PyTorch: Autograd mechanics",
     )

@@ -39,6 +39,11 @@ def find_constant_layer(_verdict: Verdict, history: History) -> Remedy | None:
                 "for layer in model.layers:\n"
                 "    x = layer(x)\n    print(layer.name, float(tf.reduce_mean(tf.math.reduce_std(x, axis=0))))"
             ),
+            "jax": (
+                "_, seen = model.apply(params, x, capture_intermediates=True, mutable=['intermediates'])  # flax\n"
+                "for path, h in jax.tree.leaves_with_path(seen):\n"
+                "    print(jax.tree_util.keystr(path), float(h.std(0).mean()))"
+            ),
         },
         "Karpathy (2019) A recipe for training neural networks",
     )

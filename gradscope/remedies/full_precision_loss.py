@@ -23,6 +23,10 @@ def full_precision_loss(_verdict: Verdict, _history: History) -> Remedy | None:
                 'layers.Dense(classes, dtype="float32")  # the last layer and the loss\n'
                 'keras.mixed_precision.set_global_policy("mixed_bfloat16")  # or bfloat16 for all'
             ),
+            "jax": (
+                "scores = logits.astype(jnp.float32)  # or bfloat16 for all\n"
+                "loss = optax.softmax_cross_entropy_with_integer_labels(scores, target).mean()"
+            ),
         },
         "Micikevicius et al. (2018) arXiv:1710.03740",
     )

@@ -35,6 +35,11 @@ def he_initialization(_verdict: Verdict, history: History) -> Remedy | None:
                 f"        {torch}\n        if m.bias is not None:\n            nn.init.zeros_(m.bias)"
             ),
             "tensorflow": f'layers.Dense(units, kernel_initializer="{keras}")  # and Conv2D',
+            "jax": (
+                f"init = jax.nn.initializers.{keras}()\n"
+                "w, b = init(key, (n_in, n_out)), jnp.zeros(n_out)\n"
+                "layer = nn.Dense(units, kernel_init=init)  # in flax; and nn.Conv"
+            ),
         },
         "He et al. (2015) arXiv:1502.01852; Glorot & Bengio (2010)",
     )

@@ -17,6 +17,10 @@ def larger_batch(verdict: Verdict, history: History) -> Remedy | None:
     code = {
         "torch": f"loader = DataLoader(dataset, batch_size={wanted}, shuffle=True)",
         "tensorflow": f"model.fit(x, y, batch_size={wanted})  # or an optimizer with gradient_accumulation_steps=...",
+        "jax": (
+            f"batch = jax.random.choice(key, len(x), ({wanted},), replace=False)\n"
+            "# or optimizer = optax.MultiSteps(optimizer, every_k_schedule=...)"
+        ),
     }
     return Remedy(
         "larger-batch",

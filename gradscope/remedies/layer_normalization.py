@@ -20,6 +20,7 @@ def layer_normalization(_verdict: Verdict, history: History) -> Remedy | None:
         {
             "torch": "self.norm = nn.LayerNorm(hidden)  # h = self.norm(h) after each layer or time step",
             "tensorflow": "self.norm = layers.LayerNormalization()  # h = self.norm(h) after each layer or time step",
+            "jax": "h = nn.LayerNorm()(h)  # after each layer or time step",
         },
         "Ba et al. (2016) arXiv:1607.06450",
     )

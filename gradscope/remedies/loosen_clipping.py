@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradscope.history import History
+from gradscope.optimizers import clipping_line
 from gradscope.remedy import remedy
 from gradscope.usual import rounded, usual_gradient
 from gradscope.verdict import Remedy, Verdict
@@ -22,6 +23,7 @@ def loosen_clipping(_verdict: Verdict, history: History) -> Remedy | None:
         {
             "torch": f"torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={limit:g})",
             "tensorflow": f"optimizer = keras.optimizers.Adam(global_clipnorm={limit:g})",
+            "jax": clipping_line(history, f"{limit:g}"),
         },
         "Pascanu et al. (2013) arXiv:1211.5063",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from gradscope.history import History
+from gradscope.optimizers import optimizer_lines
 from gradscope.remedy import remedy
 from gradscope.usual import WANTED_RATIO, growth, largest_ratio, rounded, usual_rate
 from gradscope.verdict import Remedy, Verdict
@@ -36,15 +37,11 @@ def _from_growth(history: History, rate: float | None) -> Remedy | None:
 
 
 def _told(history: History, title: str, reason: str, better: float | None) -> Remedy:
-    name, value = history.facts.get("optimizer", "SGD"), "..." if better is None else f"{better:.1g}"
+    value = "..." if better is None else f"{better:.1g}"
     return Remedy(
         "lower-learning-rate",
         title,
         reason,
-        {
-            "torch": f"optimizer = torch.optim.{name}(model.parameters(), lr={value})",
-            "tensorflow": f"optimizer = keras.optimizers.{name}(learning_rate={value})",
-            "numpy": f"parameter -= {value} * gradient",
-        },
+        optimizer_lines(history, value, otherwise="SGD"),
         "Smith (2017) Cyclical learning rates, arXiv:1506.01186; Bottou et al. (2018) arXiv:1606.04838",
     )

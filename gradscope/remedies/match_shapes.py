@@ -19,6 +19,7 @@ def match_shapes(verdict: Verdict, _history: History) -> Remedy | None:
         {
             "torch": "loss = criterion(output, target.view_as(output))  # or output.squeeze(1)",
             "tensorflow": "loss = loss_fn(tf.reshape(target, tf.shape(output)), output)",
+            "jax": "loss = loss_fn(output, target.reshape(output.shape))  # or jnp.squeeze(output, axis=1)",
         },
         "NumPy broadcasting rules",
     )

@@ -19,6 +19,7 @@ def open_output(verdict: Verdict, _history: History) -> Remedy | None:
         {
             "torch": "nn.Linear(hidden, 1)  # no activation after the last layer of a regression",
             "tensorflow": "layers.Dense(1)  # no activation in the last layer of a regression",
+            "jax": "nn.Dense(1)  # no activation after the last layer of a regression",
         },
         "Goodfellow et al. (2016) Deep Learning, section 6.2.2",
     )

@@ -23,6 +23,11 @@ def orthogonal_initialization(_verdict: Verdict, history: History) -> Remedy | N
                 "        nn.init.orthogonal_(p, gain=1.0)  # nn.init.eye_(p) for a ReLU RNN"
             ),
             "tensorflow": 'layers.SimpleRNN(units, recurrent_initializer="orthogonal")  # "identity" for ReLU',
+            "jax": (
+                "init = jax.nn.initializers.orthogonal(scale=1.0)\n"
+                "recurrent = init(key, (hidden, hidden))  # jnp.eye(hidden) for a ReLU RNN\n"
+                "cell = nn.SimpleCell(hidden, recurrent_kernel_init=init)  # in flax"
+            ),
         },
         "Le et al. (2015) arXiv:1504.00941; Saxe et al. (2014) arXiv:1312.6120",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradscope.history import History
+from gradscope.optimizers import optimizer_lines
 from gradscope.remedy import remedy
 from gradscope.usual import largest_ratio, rounded, usual_rate
 from gradscope.verdict import Remedy, Verdict
@@ -18,7 +19,6 @@ def raise_learning_rate(verdict: Verdict, history: History) -> Remedy | None:
     if ratio > 1e-3 and not slow:
         return None
     better = rounded(rate * (10.0 if ratio > 1e-3 else min(1e-3 / ratio, 1e4)))
-    name = history.facts.get("optimizer", "Adam")
     reason = f"the largest update of the run was {ratio:.2g} of the weights; about 0.001 is usual"
     if ratio > 1e-3:
         reason = "consecutive gradients point the same way: longer steps would get there sooner"
@@ -26,10 +26,6 @@ def raise_learning_rate(verdict: Verdict, history: History) -> Remedy | None:
         "raise-learning-rate",
         f"raise the learning rate from {rate:g} to about {better:g}",
         reason,
-        {
-            "torch": f"optimizer = torch.optim.{name}(model.parameters(), lr={better:g})",
-            "tensorflow": f"optimizer = keras.optimizers.{name}(learning_rate={better:g})",
-            "numpy": f"parameter -= {better:g} * gradient",
-        },
+        optimizer_lines(history, f"{better:g}", otherwise="Adam"),
         "Smith (2017) Cyclical learning rates, arXiv:1506.01186",
     )

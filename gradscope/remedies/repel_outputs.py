@@ -27,6 +27,11 @@ def repel_outputs(_verdict: Verdict, history: History) -> Remedy | None:
                 "logits = tf.matmul(tf.nn.l2_normalize(z1, 1), tf.nn.l2_normalize(z2, 1), transpose_b=True) / 0.2\n"
                 "loss = keras.losses.sparse_categorical_crossentropy(tf.range(len(z1)), logits, from_logits=True)"
             ),
+            "jax": (
+                "z1, z2 = (z / jnp.linalg.norm(z, axis=1, keepdims=True) for z in (z1, z2))\n"
+                "scores = z1 @ z2.T / 0.2\n"
+                "loss = optax.softmax_cross_entropy_with_integer_labels(scores, jnp.arange(len(z1))).mean()"
+            ),
         },
         "van den Oord et al. (2018) arXiv:1807.03748; Bardes et al. (2022) arXiv:2105.04906",
     )

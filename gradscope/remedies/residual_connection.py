@@ -17,6 +17,10 @@ def residual_connection(_verdict: Verdict, history: History) -> Remedy | None:
         "residual-connection",
         "add residual connections",
         "the gradient then reaches the first layers undiminished",
-        {"torch": "x = x + self.block(x)", "tensorflow": "x = layers.add([x, block(x)])"},
+        {
+            "torch": "x = x + self.block(x)",
+            "tensorflow": "x = layers.add([x, block(x)])",
+            "jax": "x = x + block(x)",
+        },
         "He et al. (2016) arXiv:1512.03385",
     )

@@ -32,6 +32,11 @@ def scale_target(_verdict: Verdict, history: History) -> Remedy | None:
                 "mean, std = y_train.mean(), y_train.std()\n"
                 "model.fit(x_train, (y_train - mean) / std)  # prediction: model.predict(x) * std + mean"
             ),
+            "jax": (
+                "mean, std = y_train.mean(), y_train.std()\n"
+                "output = model.apply(params, x)  # prediction: output * std + mean\n"
+                "loss = loss_fn(output, (y - mean) / std)"
+            ),
         },
         "LeCun et al. (1998) Efficient backprop",
     )

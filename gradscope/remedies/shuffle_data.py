@@ -17,6 +17,10 @@ def shuffle_data(_verdict: Verdict, _history: History) -> Remedy | None:
         {
             "torch": "loader = DataLoader(dataset, batch_size=..., shuffle=True)",
             "tensorflow": "model.fit(x, y, shuffle=True)  # a tf.data.Dataset: .shuffle(len(x)) before .batch()",
+            "jax": (
+                "order = jax.random.permutation(key, len(x))  # with a new key in every epoch\n"
+                "x, y = x[order], y[order]"
+            ),
         },
         "Bengio (2012) arXiv:1206.5533, section 2.1",
     )

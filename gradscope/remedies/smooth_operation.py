@@ -19,6 +19,7 @@ def smooth_operation(verdict: Verdict, _history: History) -> Remedy | None:
         {
             "torch": "y = soft + (hard - soft).detach()  # straight-through: the slope of the soft ones",
             "tensorflow": "y = soft + tf.stop_gradient(hard - soft)  # straight-through: the slope of the soft ones",
+            "jax": "y = soft + jax.lax.stop_gradient(hard - soft)  # straight-through: the slope of the soft ones",
         },
         "Bengio et al. (2013) arXiv:1308.3432",
     )

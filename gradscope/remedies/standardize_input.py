@@ -28,6 +28,10 @@ def standardize_input(_verdict: Verdict, history: History) -> Remedy | None:
                 "x_train = (x_train - mean) / (std + 1e-8)  # and x_test with the same numbers"
             ),
             "tensorflow": "norm = layers.Normalization()\nnorm.adapt(x_train)  # as the first layer of the model",
+            "jax": (
+                "mean, std = x_train.mean(0), x_train.std(0)\n"
+                "x_train = (x_train - mean) / (std + 1e-8)  # and x_test with the same numbers"
+            ),
         },
         "LeCun et al. (1998) Efficient backprop, section 4.3",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradscope.history import History
+from gradscope.optimizers import skipping_line
 from gradscope.remedy import remedy
 from gradscope.usual import broke_alone
 from gradscope.verdict import Remedy, Verdict
@@ -25,6 +26,9 @@ def stop_before_poison(_verdict: Verdict, history: History) -> Remedy | None:
             "tensorflow": (
                 "if tf.math.is_finite(tf.linalg.global_norm(grads)):\n"
                 "    optimizer.apply_gradients(zip(grads, model.trainable_variables))"
+            ),
+            "jax": (
+                f"{skipping_line(history)}\njax.config.update('jax_debug_nans', True)  # to find where it was born"
             ),
         },
         "Micikevicius et al. (2018) arXiv:1710.03740",

@@ -19,6 +19,7 @@ def weaken_penalty(verdict: Verdict, _history: History) -> Remedy | None:
         {
             "torch": "optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)",
             "tensorflow": "optimizer = keras.optimizers.AdamW(learning_rate=1e-3, weight_decay=1e-4)",
+            "jax": "optimizer = optax.adamw(1e-3, weight_decay=1e-4)",
         },
         "Loshchilov & Hutter (2019) arXiv:1711.05101",
     )
