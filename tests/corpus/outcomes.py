@@ -1,6 +1,6 @@
 """Proves the labels of a corpus by what its programs reach, without gradscope.
 
-    python -m tests.corpus.outcomes [--write] [--only NAME] FOLDER ...
+    python -m tests.corpus.outcomes [--write] [--only NAME ...] FOLDER ...
 
 Runs every program with SEED 0, 1 and 2. A pair holds when the fixed twin beats the faulty one by MARGIN in each seed; a
 healthy program holds when it reaches its bound in each seed. The bounds stand in FOLDER/healthy.json beside cases.json.
@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,24 +115,26 @@ def _rounded(runs: list[Run]) -> list[float | None]:
     return [float(f"{r.value:.5g}") if math.isfinite(r.value) else None for r in runs]
 
 
-def rows(folder: Path, only: str | None, write: bool) -> Iterator[Row]:
+def rows(folder: Path, only: Sequence[str], write: bool) -> Iterator[Row]:
     """The table of one corpus, line by line as it is measured."""
     for labels, measure in ((folder / "cases.json", pair), (folder / "healthy.json", healthy)):
         if not labels.is_file():
             continue
         cases = json.loads(labels.read_text("utf-8"))
         for case in cases:
-            if only in {None, Path(case["file"]).stem}:
-                yield measure(folder, case)
-        if write:
-            labels.write_text(json.dumps(cases, indent=1, allow_nan=False) + "\n", "utf-8")
+            if only and Path(case["file"]).stem not in only:
+                continue
+            row = measure(folder, case)
+            if write:
+                labels.write_text(json.dumps(cases, indent=1, allow_nan=False) + "\n", "utf-8")
+            yield row
 
 
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--only", help="one program, by its name without .py")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="these programs alone, without .py")
     parser.add_argument("--write", action="store_true", help="put what was measured into the labels")
     arguments = parser.parse_args()
     failed, proven = 0, 0

@@ -22,7 +22,12 @@ def layer(key, m, n):
 
 def init(key):
     k = jax.random.split(key, 4)
-    return {"enc": layer(k[0], 64, 64), "posterior": layer(k[1], 64, 2 * LATENT), "dec": layer(k[2], LATENT, 64), "pixels": layer(k[3], 64, 64)}
+    return {
+        "enc": layer(k[0], 64, 64),
+        "posterior": layer(k[1], 64, 2 * LATENT),
+        "dec": layer(k[2], LATENT, 64),
+        "pixels": layer(k[3], 64, 64),
+    }
 
 
 def dense(p, x):

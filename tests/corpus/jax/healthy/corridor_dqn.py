@@ -19,7 +19,10 @@ def move(cell, action):
 
 def init(key):
     k1, k2 = jax.random.split(key)
-    return {"w1": jax.random.normal(k1, (CELLS, 32)) / 2, "b1": jnp.zeros(32), "w2": jax.random.normal(k2, (32, 2)) * 0.1, "b2": jnp.zeros(2)}
+    return {
+        "w1": jax.random.normal(k1, (CELLS, 32)) / 2, "b1": jnp.zeros(32),
+        "w2": jax.random.normal(k2, (32, 2)) * 0.1, "b2": jnp.zeros(2),
+    }
 
 
 def q_values(params, cell):

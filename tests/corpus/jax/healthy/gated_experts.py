@@ -25,7 +25,8 @@ class Mixture(eqx.Module):
     def __init__(self, key):
         k1, k2 = jax.random.split(key)
         self.gate = eqx.nn.MLP(2, EXPERTS, 16, 1, key=k1)
-        self.experts = eqx.filter_vmap(lambda k: eqx.nn.MLP(2, "scalar", 24, 2, activation=jax.nn.gelu, key=k))(jax.random.split(k2, EXPERTS))
+        make = eqx.filter_vmap(lambda k: eqx.nn.MLP(2, "scalar", 24, 2, activation=jax.nn.gelu, key=k))
+        self.experts = make(jax.random.split(k2, EXPERTS))
 
     def __call__(self, x):
         gates = jax.nn.softmax(self.gate(x))
