@@ -45,6 +45,5 @@ def born(history: History, step: int) -> list[Evidence]:
     origin = history.facts.get("origin")
     if not isinstance(origin, Origin) or origin.step != step:
         return []
-    return [
-        Evidence(str(origin), origin.count, ">", 0, step, module=origin.module, source=origin.source, role=Role.HARM)
-    ]
+    module = origin.module or None
+    return [Evidence(str(origin), origin.count, ">", 0, step, module=module, source=origin.source, role=Role.HARM)]

@@ -37,7 +37,10 @@ def non_finite_loss(history: History, *, near_zero: float = 1e-6) -> Iterator[Ev
     if real.any() or (bad.any() and bad.mean() >= 0.5):
         row = int(np.flatnonzero(real if real.any() else bad)[0])
         step = int(history["step"].steps[row])
-        yield from born(history, step) or _origins(history, step)
+        first = born(history, step)
+        yield from first
+        if not any(e.module for e in first):
+            yield from _origins(history, step)
         value = float(history.run("loss")[row])
         yield Evidence(
             "loss", value, "is not", 0.0, step, role=Role.HARM, detail=f"{int(bad.sum())} of {len(bad)} steps"
