@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from gradscope_tensorflow.backend import numbers_in
+from gradscope_tensorflow.operations import Operations
 from gradscope_tensorflow.patches import Patches
 from gradscope_tensorflow.recorder import Recorder
 
@@ -19,18 +20,22 @@ class TensorFlowBackend:
 
     def __init__(self, recorder: Recorder):
         self.recorder = recorder
+        self.operations = Operations(recorder.forward, recorder.scope.failures)
         self._eager = False
 
     def install(self, patches: Patches) -> None:
         """Graphs run eagerly from now on."""
         self._eager = tf.config.functions_run_eagerly()
         tf.config.run_functions_eagerly(True)
+        self.recorder.operations = self.operations
+        self.operations.install()
         patches.wrap(tf.GradientTape, "__enter__", self._tape_enters)
         patches.wrap(tf.GradientTape, "__exit__", self._tape_exits)
         patches.wrap(tf.GradientTape, "gradient", self._gradient)
 
     def close(self) -> None:
         """Graphs are graphs again."""
+        self.operations.close()
         tf.config.run_functions_eagerly(self._eager)
 
     def training(self) -> bool:
@@ -62,6 +67,10 @@ class TensorFlowBackend:
         def gradient(tape: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
             if not self.recorder.forward.tapes:  # inside another tape it is a penalty's gradient, no step's
                 self.recorder.differentiated(target)
-            return original(tape, target, *args, **kwargs)
+            outer, self.operations.backward = self.operations.backward, True
+            try:
+                return original(tape, target, *args, **kwargs)
+            finally:
+                self.operations.backward = outer
 
         return gradient

@@ -32,7 +32,7 @@ class Objective:
         self.skipped = False
         self.parameters: list[Any] = []
         self.optimized: set[int] = set()
-        self._row: Row | None = None
+        self.row: Row | None = None
         self._before: list[Any] = []
         self._gradients: list[Any] = []
         self._direction: Any = None
@@ -88,7 +88,7 @@ class Objective:
         """Before a step of which the norms of the gradients are wanted alone."""
         found = [gradients.get(id(v)) for v in self.parameters]
         present = [at for at, g in enumerate(found) if g is not None]
-        self._row = Row(self.step, len(found), present, self._frozen(found), norms([g for g in found if g is not None]))
+        self.row = Row(self.step, len(found), present, self._frozen(found), norms([g for g in found if g is not None]))
         self._before, self._gradients = [], []
 
     def _frozen(self, gradients: list[Any]) -> list[int]:
@@ -109,13 +109,13 @@ class Objective:
         self._gradients = [g if g is None or not scale else g / scale for g in found]
         present = [at for at, g in enumerate(self._gradients) if g is not None]
         norms = [statistics.l2_norm(self._gradients[at]) for at in present]
-        self._row = Row(self.step, len(self.parameters), present, self._frozen(self._gradients), norms)
+        self.row = Row(self.step, len(self.parameters), present, self._frozen(self._gradients), norms)
 
     def after_step(
         self, losses: list[tuple[Any, Any]], scale: float | None, notes: list[Note], classes: list[tuple[str, Any]]
     ) -> None:
         """Writes the row: loss, rate, updates, gradients in detail, and notes."""
-        row = self._row
+        row = self.row
         if row is None:
             return
         row.losses = losses
@@ -131,7 +131,7 @@ class Objective:
         self._waiting.append(row)
         if self._before or len(self._waiting) >= MOST_WAITING:
             self.flush()
-        self._row, self._before, self._gradients = None, [], []
+        self.row, self._before, self._gradients = None, [], []
         self.skipped = False
         self.step += 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from gradscope_tensorflow.arrays import host, is_float
 from gradscope_tensorflow.forward import Forward
 from gradscope_tensorflow.names import Names
 from gradscope_tensorflow.objective import Objective, dense
+from gradscope_tensorflow.origin import origin_of
 
 STEPS = "keras optimizers"
 
@@ -42,6 +44,8 @@ class Recorder:
         self.shared: list[tuple[Any, Any]] = []
         self.spent = False
         self.missed = 0
+        self.operations: Any = None
+        """Who hears of every operation, where a backend has it: see gradscope_tensorflow.operations."""
         self._scales: dict[int, tuple[Any, Any, float]] = {}
         self._scale: float | None = None
         self._variables: dict[int, set[int]] = {}
@@ -127,6 +131,7 @@ class Recorder:
             logged = self.scope.take_logged()
             losses = [(logged, None)] if logged is not None else []
         notes = [n for n in self.forward.notes if self._belongs(n, objective)]
+        self._look_for_accident(objective, losses, notes)
         objective.after_step(losses, self._scale, notes, self.forward.classes if fresh else [])
         objective.history.facts["called"] = sorted(self.forward.called)
         self.losses = []
@@ -134,6 +139,22 @@ class Recorder:
         if self.norms is not None:
             self.forward.reset()
             self.forward.active = any(self.schedule(o.step) for o in self.order)
+
+    def _look_for_accident(self, objective: Objective, losses: list[tuple[Any, Any]], notes: list[Note]) -> None:
+        """On the first step that is not finite: where that began."""
+        row, facts = objective.row, objective.history.facts
+        if row is None or "origin" in facts or self.norms is not None:
+            return
+        well = all(math.isfinite(float(loss)) for loss, _ in losses)
+        if well and np.isfinite(np.asarray(row.norms, "f8")).all():
+            if self.operations is not None:
+                self.operations.went_well()
+        elif not objective.skipped:
+            found = self.operations.origin(row.step) if self.operations is not None else None
+            if found is None and (notes or well):
+                found = origin_of(objective.history, row.step, notes, row.norms, row.present)
+            if found is not None:
+                facts["origin"] = found
 
     def objective(self, optimizer: Any, variables: list[Any]) -> Objective:
         """The Objective of an optimizer."""
