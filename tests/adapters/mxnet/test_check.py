@@ -67,6 +67,7 @@ def program(
 def run(folder: Path, text: str, *more: str, target: str = "train.py") -> subprocess.CompletedProcess[str]:
     """`gradscope check` of a program, in a process of its own."""
     (folder / "train.py").write_text(text)
+    (folder / "pyproject.toml").write_text("[tool.gradscope]\nsteps = 110\n")
     command = [sys.executable, "-W", "ignore", "-c", MAIN, "check", target, *more]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
@@ -90,7 +91,7 @@ def test_a_script_that_learns_is_healthy(tmp_path: Path) -> None:
 
 def test_the_observation_ends_after_so_many_steps(tmp_path: Path) -> None:
     report = check(tmp_path, program(epochs=1000))
-    assert report["watched"]["steps"] == 200
+    assert report["watched"]["steps"] == 110
 
 
 def test_a_net_whose_gradients_vanish_is_named_with_the_line_of_its_layer(tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_a_net_whose_gradients_vanish_is_named_with_the_line_of_its_layer(tmp_pa
 @pytest.mark.parametrize("optimizer", ["", ", lambda p: gluon.Trainer(p, 'sgd', {'learning_rate': 0.5})"])
 def test_a_workload_is_trained_afresh(tmp_path: Path, optimizer: str) -> None:
     report = check(tmp_path, HEAD + WORKLOAD.format(optimizer=optimizer))
-    assert (report["status"], report["watched"]["steps"]) == ("healthy", 200)
+    assert (report["status"], report["watched"]["steps"]) == ("healthy", 110)
 
 
 def test_a_workload_needs_a_trainer(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_recorded_passes_that_no_step_follows_are_not_held_forever() -> None:
         for _ in range(400):
             with autograd.record():
                 CLASSES(net(x), y)
-        assert (len(forward._origins), len(forward.notes)) < (1100, 1100)
+        assert max(len(forward._origins), len(forward.notes)) < 1100
         train(net, trainer, classes(3))
     assert untroubled(scope).watched["steps"] == 3
 
