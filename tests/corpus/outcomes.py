@@ -28,7 +28,7 @@ LIMIT_S = 300
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one program printed last, and how many seconds of processor time it took: a busy machine changes them little."""
+    """What one program printed last, and the processor time it took: a busy machine changes that little."""
 
     name: str
     value: float
