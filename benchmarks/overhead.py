@@ -1,190 +1,50 @@
-"""What watching costs: the step time of six ways to look at gradients, over that of a bare loop.
+"""What watching costs: the step time of several ways to look at gradients, over that of a bare loop.
 
 Every variant trains its own copy of the same model on the same batches; their steps are interleaved in one process, in
 an order that is shuffled anew in every round, so that whatever the machine does hits all of them alike. Printed is the
 median over rounds of the ratio to the bare step of the same round, and the ratio of the total times, in which the rare
 steps with full statistics count too.
 
-    python benchmarks/overhead.py [--rounds 300] [--model mlp|gpt|cnn|tiny] [--threads 2]
+    python benchmarks/overhead.py [--framework torch|tensorflow] [--model mlp|gpt|cnn|tiny] [--rounds 300]
+                                  [--threads 2] [--clock wall|cpu]
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import random
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from itertools import pairwise
-from typing import Any
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
 
-import gradscope
-import torch
-from torch import nn
-from torch.nn import functional
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-Step = Callable[[], None]
-TARGETS = {"mlp": 1.03, "gpt": 1.03, "cnn": 1.03, "tiny": 1.15}
+from benchmarks.paired import CLOCKS, compare
 
-
-class Block(nn.Module):
-    """A pre-norm transformer block."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        b, t, c = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        a = functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, c)
-        x = x + self.proj(a)
-        return x + self.mlp(self.norm2(x))
-
-
-class Gpt(nn.Module):
-    """Six layers of width 256 over 64 characters."""
-
-    def __init__(self, vocabulary: int = 64, width: int = 256, layers: int = 6, length: int = 64):
-        super().__init__()
-        self.token, self.position = nn.Embedding(vocabulary, width), nn.Embedding(length, width)
-        self.blocks = nn.Sequential(*[Block(width, 8) for _ in range(layers)])
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        x = self.token(tokens) + self.position(torch.arange(tokens.shape[1]))
-        return self.head(self.norm(self.blocks(x))).flatten(0, 1)
-
-
-def mlp() -> tuple[nn.Module, Any, Any]:
-    """Twelve layers of 512, batch 128."""
-    layers = [m for _ in range(12) for m in (nn.Linear(512, 512), nn.ReLU())]
-    return nn.Sequential(*layers, nn.Linear(512, 10)), torch.randn(128, 512), torch.randint(0, 10, (128,))
-
-
-def gpt() -> tuple[nn.Module, Any, Any]:
-    """A small language model, eight sequences of 64."""
-    tokens = torch.randint(0, 64, (8, 65))
-    return Gpt(), tokens[:, :-1].contiguous(), tokens[:, 1:].flatten()
-
-
-def cnn() -> tuple[nn.Module, Any, Any]:
-    """Convolutions with batch normalization on 32 images of 32x32."""
-    widths = [3, 32, 64, 64, 128]
-    layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(pairwise(widths)):
-        layers += [nn.Conv2d(a, b, 3, stride=1 + i % 2, padding=1), nn.BatchNorm2d(b), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
-    return model, torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))
-
-
-def tiny() -> tuple[nn.Module, Any, Any]:
-    """Sixty layers of 16: nothing but overhead."""
-    layers = [m for _ in range(60) for m in (nn.Linear(16, 16), nn.Tanh())]
-    return nn.Sequential(*layers, nn.Linear(16, 10)), torch.randn(32, 16), torch.randint(0, 10, (32,))
-
-
-MODELS = {"mlp": mlp, "gpt": gpt, "cnn": cnn, "tiny": tiny}
-
-
-def variants(model: nn.Module, x: Any, y: Any) -> dict[str, Step]:
-    """The steps to compare, each over a model of its own."""
-
-    def step_of(look: Callable[[nn.Module], None] | None = None, around: Any = None, watched: bool = False) -> Step:
-        own = copy.deepcopy(model)
-        optimizer = torch.optim.Adam(own.parameters(), lr=1e-4)
-        if watched:
-            SCOPES.append(gradscope.watch(own, optimizer))
-
-        def step() -> None:
-            optimizer.zero_grad()
-            loss = functional.cross_entropy(own(x), y)
-            loss.backward()
-            if look is not None:
-                look(own)
-            optimizer.step()
-
-        def inside() -> None:
-            with around():
-                step()
-
-        return inside if around is not None else step
-
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(tempfile.mkdtemp())
-    counter = iter(range(10**9))
-
-    def histograms(own: nn.Module) -> None:
-        now = next(counter)
-        for name, p in own.named_parameters():
-            writer.add_histogram(name, p.grad, now)
-
-    return {
-        "bare": step_of(),
-        "gradscope.watch": step_of(watched=True),
-        "clip_grad_norm_": step_of(lambda own: nn.utils.clip_grad_norm_(own.parameters(), 1e9)),
-        "norms by hand": step_of(lambda own: {n: p.grad.norm().item() for n, p in own.named_parameters()}),
-        "detect_anomaly": step_of(around=lambda: torch.autograd.detect_anomaly(check_nan=True)),
-        "tensorboard": step_of(histograms),
-    }
-
-
-SCOPES: list[gradscope.Scope] = []
-
-
-def compare(name: str, rounds: int) -> dict[str, tuple[float, float]]:
-    """Variant -> (median of paired ratios, ratio of totals)."""
-    torch.manual_seed(0)
-    steps = variants(*MODELS[name]())
-    slow = {"tensorboard", "detect_anomaly"}
-    times: dict[str, list[float]] = {k: [] for k in steps}
-    paired: dict[str, list[float]] = {k: [] for k in steps}
-    order = list(steps)
-    shuffle = random.Random(0)
-    for _ in range(10):
-        for step in steps.values():
-            step()
-    for turn in range(rounds):
-        shuffle.shuffle(order)
-        now: dict[str, float] = {}
-        for variant in order:
-            if variant in slow and turn % 8:
-                continue
-            start = time.perf_counter()
-            steps[variant]()
-            now[variant] = time.perf_counter() - start
-        for variant, spent in now.items():
-            times[variant].append(spent)
-            paired[variant].append(spent / now["bare"])
-    for scope in SCOPES:
-        scope.close()
-    SCOPES.clear()
-    bare = statistics.fmean(times["bare"])
-    return {k: (statistics.median(paired[k]), statistics.fmean(times[k]) / bare) for k in steps}
+FRAMEWORKS = ("torch", "tensorflow")
 
 
 def main() -> None:
     """Prints the table and whether the targets are met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--framework", choices=FRAMEWORKS, default="torch")
     parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--model", choices=MODELS, action="append")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--model", choices=("mlp", "gpt", "cnn", "tiny"), action="append")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    for name in arguments.model or MODELS:
-        found = compare(name, arguments.rounds)
-        print(f"{name}: {MODELS[name].__doc__}")
+    bench = import_module(f"benchmarks.overhead_{arguments.framework}")
+    bench.set_threads(arguments.threads)
+    for name in arguments.model or bench.MODELS:
+        found = compare(bench.steps(name), bench.PAIRS, arguments.rounds, bench.SLOW, arguments.clock)
+        bench.close()
+        print(f"{name}: {bench.MODELS[name].__doc__}")
         for variant, (median, total) in found.items():
             print(f"  {variant:<18} median {median:6.3f}x   total {total:6.3f}x")
-        ours, hand = found["gradscope.watch"][0], found["norms by hand"][0]
-        met = ours <= TARGETS[name] and ours <= hand + 0.01
-        print(f"  target: at most {TARGETS[name]}x and {hand + 0.01:.3f}x: {'met' if met else 'MISSED'}\n")
+        hand = found["norms by hand"][0] + 0.01
+        ours = max(found[variant][0] for variant in bench.PAIRS)
+        met = ours <= bench.TARGETS[name] and ours <= hand
+        print(f"  target: at most {bench.TARGETS[name]}x and {hand:.3f}x: {'met' if met else 'MISSED'}\n")
 
 
 if __name__ == "__main__":
