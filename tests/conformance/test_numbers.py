@@ -34,6 +34,9 @@ UNKNOWN = {
     ("jax", "watch"): {"learning_rate"},
 }
 """What a way of observing does not look at."""
+WEIGHTS = {"parameter_norm", "parameter_deviation", "update_norm", "moved_fraction", "nonfinite"}
+OPEN_END = {("jax", "session")}
+"""Where the weights after a step are seen at the next gradient only: of the last step nothing is known of WEIGHTS."""
 
 Cells = dict[tuple[int, str], dict[str, float]]
 """Quantities by step and parameter."""
@@ -77,8 +80,10 @@ def observed(framework: str, way: str, name: str) -> Scope:
     return scope
 
 
-def compare(scope: Scope, wanted: Any, table: str, quantity: str, rename: Any, first: int = 0) -> int:
-    """Holds every cell of one quantity to the reference; gives how many cells there were."""
+def compare(
+    scope: Scope, wanted: Any, table: str, quantity: str, rename: Any, first: int = 0, last: int | None = None
+) -> int:
+    """Holds every cell of one quantity to the reference, those after `last` to NaN; gives how many cells there were."""
     cells = scope.histories[0][table]
     count = 0
     for i, step in enumerate(cells.steps.tolist()):
@@ -88,8 +93,11 @@ def compare(scope: Scope, wanted: Any, table: str, quantity: str, rename: Any, f
             known = wanted[step, rename(subject.name)]
             slack = RESOLUTION * known["parameter_norm"] if quantity in DIFFERENCES else 0.0
             found = float(cells.column(quantity)[i, j])
-            assert found == pytest.approx(known[quantity], rel=RELATIVE, abs=slack), (quantity, step, subject.name)
             count += 1
+            if last is not None and step > last:
+                assert math.isnan(found), (quantity, step, subject.name)
+                continue
+            assert found == pytest.approx(known[quantity], rel=RELATIVE, abs=slack), (quantity, step, subject.name)
     return count
 
 
@@ -114,7 +122,8 @@ def test_a_framework_gives_the_numbers_of_the_reference(framework: str, way: str
         if quantity in unknown:
             assert np.isnan(history["parameter"].column(quantity)).all(), quantity
         else:
-            count = compare(scope, wanted, "parameter", quantity, adapter.reference_name)
+            last = 8 if (framework, way) in OPEN_END and quantity in WEIGHTS else None
+            count = compare(scope, wanted, "parameter", quantity, adapter.reference_name, last=last)
             assert count == len(full) * parameters
 
 

@@ -17,7 +17,6 @@ from tests.conformance.doors import NEEDS, door
 from tests.conformance.verdicts import EXPECTED, FROM_ARRAYS, LOCATED
 
 HEALTHY: dict[str, Callable[[], Plan]] = {
-    "perceptron with SGD": lambda: perceptron("SGD", 0.02, 60),
     "perceptron with Adam": lambda: perceptron("Adam", 0.003, 60),
     "convnet with SGD": lambda: convnet("SGD", 0.05, 60),
 }
