@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from types import ModuleType
 
 import pytest
-from gradscope import Scope
-from gradscope.reference.plans import Plan
 
 NEEDS = {
     "torch": ("torch", "gradscope_torch.session"),
@@ -35,10 +32,3 @@ def door(framework: str) -> ModuleType:
     for needed in NEEDS[framework]:
         pytest.importorskip(needed)
     return __import__(f"tests.conformance.{framework}_door", fromlist=["observed"])
-
-
-@functools.cache
-def trained(framework: str, way: str, plan: Plan) -> Scope:
-    """The closed scope of one training; plans are compared by identity, and trained once."""
-    scope: Scope = door(framework).observed(plan, way)
-    return scope
