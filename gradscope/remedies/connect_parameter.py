@@ -13,8 +13,8 @@ def connect_parameter(_verdict: Verdict, _history: History) -> Remedy | None:
     return Remedy(
         "connect-parameter",
         "keep the computation between this module and the loss differentiable",
-        "detached values, detours by numpy or Python numbers, regions without gradients and comparisons cut the path; "
-        "a module that never runs should go",
+        "values cut out of the graph, detours by numpy or Python numbers, regions without gradients and comparisons "
+        "carry no gradient; a module that never runs should go",
         {
             "torch": "features = encoder(x)  # no .detach(), .data, .item(), .numpy(), torch.no_grad() up to the loss",
             "tensorflow": "features = encoder(x)  # inside the tape; no tf.stop_gradient() or .numpy() up to the loss",
