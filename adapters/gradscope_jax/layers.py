@@ -71,6 +71,8 @@ class Dataflow:
         self.layers: list[Layer] = []
         self.by_module: dict[str, Layer] = {}
         self.uses: dict[int, list[int]] = {}
+        self.again: dict[int, Layer] = {}
+        """Slot of the output of a further use of a layer's weights -> the layer."""
         self._carrier: dict[int, Layer] = {}
         for slot in graph.inputs:
             self.kinds[slot] = WEIGHT if slot in leaves or slot in graph.stacked else DATA
@@ -120,6 +122,8 @@ class Dataflow:
         for leaf in sorted(used, key=lambda s: -math.prod(self.graph.shapes[s])):
             module = self.leaves[leaf].module
             simple = instruction.name in ARITHMETIC
+            self.leaves[leaf].matrix = self.leaves[leaf].matrix or not simple
+            self.leaves[leaf].fan_in = self.leaves[leaf].fan_in or self._fan_in(instruction, entering[0])
             if simple and module is None and before is not None:
                 module = before.module
                 self.leaves[leaf].module = module
@@ -132,12 +136,23 @@ class Dataflow:
                 self.by_module[module] = layer
                 self.layers.append(layer)
             elif leaf in known.leaves or (known.type == "Linear" and not simple):
-                continue  # the same weights once more: a second call
+                self.again[out] = self._carrier[out] = known
+                continue
             else:
                 layer = known
                 layer.output = out
             layer.leaves.add(leaf)
             self._carrier[out] = layer
+
+    def _fan_in(self, instruction: Instruction, weight: int) -> int | None:
+        """How many inputs a unit of a matrix product or a convolution sums up; None for anything else."""
+        shape, place = self.graph.shapes[weight], instruction.inputs.index(weight)
+        numbers = instruction.parameters.get("dimension_numbers")
+        if instruction.name == "dot_general" and numbers is not None:
+            return math.prod(shape[d] for d in numbers[0][place])
+        if instruction.name == "conv_general_dilated" and numbers is not None:
+            return math.prod(shape) // max(1, shape[numbers.rhs_spec[0]])
+        return None
 
     def _main_output(self, instruction: Instruction) -> int:
         """The output that a layer is judged by: of several, the last one of floating-point numbers."""

@@ -24,6 +24,10 @@ class Leaf:
     """Which of the layers that are stacked in the array; None for an array of its own."""
     at: int = 0
     """Its place among the arrays of the tree."""
+    matrix: bool | None = None
+    """Whether it multiplies what enters a layer; None as long as nobody knows."""
+    fan_in: int | None = None
+    """How many inputs each of its units sums up; None as long as nobody knows."""
 
 
 def leaves_of(tree: Any, stacked: dict[int, int] | None = None) -> list[Leaf]:

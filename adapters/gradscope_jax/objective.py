@@ -78,9 +78,9 @@ class Objective:
             "elsewhere": at in self.elsewhere,
             "trainable": at not in self.frozen,
             "shape": leaf.shape,
-            "fan_in": math.prod(leaf.shape[:-1]),
+            "fan_in": leaf.fan_in or math.prod(leaf.shape[:-1]),
             "size": math.prod(leaf.shape),
-            "matrix": len(leaf.shape) > 1,
+            "matrix": len(leaf.shape) > 1 and leaf.matrix is not False,
             "module_type": "",
             "library": False,
             "training": True,
@@ -149,9 +149,11 @@ class Objective:
         row.values.setdefault("skipped", 0.0)
         row.values["carried_over"] = 0.0  # gradients are results here, and nothing is added to what was there
         changes = np.full((row.width, 5), math.nan)
-        if before is not None and after is not None:
+        if before is not None:
             with jax.disable_jit(False):
-                changes = np.asarray(jax.device_get(_changes(self.cut(before), self.cut(after))), "f8")
+                changes = np.array(jax.device_get(_changes(self.cut(before), self.cut(after or before))), "f8")
+            if after is None:
+                changes[:, 2:] = math.nan
         row.parameters = np.concatenate([np.asarray(self._details, "f8"), changes], axis=1)
         row.notes, row.classes = notes, classes
         write(self.history, [row])

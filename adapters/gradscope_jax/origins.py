@@ -57,6 +57,8 @@ class Origins:
         self._layers: dict[int, list[Any]] = {}
         for layer in flow.layers:
             self._layers.setdefault(layer.output, []).append(layer)
+        for slot, layer in flow.again.items():
+            self._layers.setdefault(slot, []).append(layer)
         for call in self._grouped():
             self._follow(call)
 

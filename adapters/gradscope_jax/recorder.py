@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -214,7 +214,7 @@ class Recorder:
         for at, place in enumerate(places):
             for index, leaf in enumerate(one.program.leaves):
                 if leaf.at == place:
-                    leaves.append(Leaf(leaf.name, leaf.module, leaf.shape, leaf.dtype, leaf.layer, at))
+                    leaves.append(replace(leaf, at=at))
                     where.append(index)
         objective.survey(leaves, [e for e in mine if e.program is one.program], where)
         return one.program, places
