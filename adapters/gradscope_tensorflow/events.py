@@ -11,8 +11,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from gradscope_tensorflow.arrays import is_eager
-from gradscope_tensorflow.forward import Forward
+from gradscope_tensorflow.arrays import Unseen, is_eager
+from gradscope_tensorflow.forward import MEASURED, Forward
+from gradscope_tensorflow.functions import note_view
 
 Event = tuple[Callable[..., None], tuple[Any, ...]]
 
@@ -24,6 +25,7 @@ class Events:
         self.forward = forward
         self.spent = False
         self._calls: list[Event] = []
+        self._roots: set[int] = set()
 
     def clear(self) -> None:
         """Forgets the step and its tensors."""
@@ -44,9 +46,12 @@ class Events:
         self._calls.append((self.forward.leave, (layer, args, output)))
         while self.forward.stack and self.forward.stack.pop() is not layer:
             pass
+        if not self.forward.stack:
+            self._roots.add(id(layer))
 
     def usable(self) -> tuple[list[Event], list[Any]]:
-        """(calls, their tensors): those that can be read where the step is traced, or now when it is eager."""
+        """(calls, the tensors whose numbers they need): of what can be read where the step is traced, or now when it is
+        eager."""
         graphs = reachable_graphs()
         calls: list[Event] = []
         for action, args in self._calls:
@@ -54,13 +59,29 @@ class Events:
                 calls.append((action, args))
             elif action == self.forward.leave and all(within(t, graphs) for t in tensors_of(args[1])):
                 calls.append((action, (args[0], args[1], None)))
-        found = {id(t): t for _, args in calls for t in tensors_of(args)}
+        found = {id(t): t for action, args in calls for t in self._needed(action, args)}
         return calls, list(found.values())
+
+    def _needed(self, action: Any, args: Any) -> list[Any]:
+        """Those whose numbers are read. Of the others it matters only which is which: to fetch what enters an
+        activation would keep the graph from fusing it with what comes before."""
+        if action in (self.forward.enter, note_view):
+            return []
+        if action == self.forward.note_activation:
+            return tensors_of(args[2]) if args[0] in MEASURED else []
+        if action == self.forward.leave:
+            layer, given, output = args
+            read = bool(layer._trainable_variables or layer._non_trainable_variables) or id(layer) in self._roots
+            return [*tensors_of(given)[:1], *tensors_of(output)] if read else []
+        return tensors_of(args)
 
     def tell(self, calls: Sequence[Event], tensors: Sequence[Any], numbers: Sequence[Any]) -> None:
         """Tells the Forward of the calls, with the eager tensors `numbers` in the place of `tensors`."""
         forward = self.forward
-        known = {id(t): n for t, n in zip(tensors, numbers, strict=True)}
+        known: dict[int, Any] = {id(t): n for t, n in zip(tensors, numbers, strict=True)}
+        for _, args in calls:
+            for tensor in tensors_of(args):
+                known.setdefault(id(tensor), Unseen(tensor))
         saved = forward.stack, forward.tapes, forward.in_loss
         forward.reset()
         forward.stack, forward.tapes, forward.in_loss = [], 1, 0

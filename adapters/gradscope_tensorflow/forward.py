@@ -16,6 +16,8 @@ from gradscope_tensorflow.names import Names
 
 ENOUGH_SAMPLES = 128
 """A unit counts as dead when it was zero for this many samples in a row (a single batch may miss a rare unit)."""
+MEASURED = frozenset({"relu", "sigmoid", "tanh"})
+"""Activations whose units are looked at."""
 INDICES = {"Embedding", "StringLookup", "IntegerLookup", "Hashing", "Discretization", "CategoryEncoding"}
 
 
@@ -161,7 +163,7 @@ class Forward:
         one_unit = "softmax" in operation and len(out.shape) > 0 and out.shape[-1] == 1
         self.mark(out, Origin(operation, layer, before.is_output, one_unit))
         recurrent = bool(self.stack) and hasattr(self.stack[-1], "state_size")
-        if operation not in {"relu", "sigmoid", "tanh"} or recurrent or not int(np.prod(out.shape)):
+        if operation not in MEASURED or recurrent or not int(np.prod(out.shape)):
             return
         subject = f"{layer} > {operation}" if layer else operation
         if subject in self.seen:

@@ -82,7 +82,7 @@ class Names:
 
 
 def attribute_of(layer: Any, child: Any) -> str | None:
-    """Where a layer keeps another: `name`, or `name.place` in a list or mapping; None when it is nowhere to be found."""
+    """Where a layer keeps another: `name`, or `name.place` in a list or mapping; None when it is nowhere found."""
     for key, value in vars(layer).items():
         if key.startswith("_"):
             continue

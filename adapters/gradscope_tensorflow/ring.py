@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 ROWS = 64
@@ -89,10 +91,21 @@ def norms_of(gradients: list[Any]) -> Any:
     arrays = [values_of(gradients[at]) for at in present]
     plain = tf.sqrt(2.0 * tf.stack([tf.nn.l2_loss(a) for a in arrays]))
     sound = tf.reduce_all(tf.logical_and(tf.math.is_finite(plain), plain > TINY))
-    norms = tf.cond(sound, lambda: plain, lambda: tf.stack([scaled_norm(a) for a in arrays]))
+    norms = rarely(tf.logical_not(sound), lambda: tf.stack([scaled_norm(a) for a in arrays]), lambda: plain)
     if len(present) == len(gradients):
         return norms
     return tf.tensor_scatter_nd_update(tf.fill([len(gradients)], ABSENT), [[at] for at in present], norms)
+
+
+def rarely(wanted: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+    """tf.cond for what nearly always goes the second way: the branches stay functions, so that the nodes of the first
+    cost nothing in an ordinary step."""
+    result = tf.cond(wanted, then, otherwise)
+    if not tf.executing_eagerly():
+        for op in (result.op, *(t.op for t in result.op.inputs)):
+            if op.type in {"If", "StatelessIf"}:
+                op._set_attr("_lower_using_switch_merge", AttrValue(b=False))
+    return result
 
 
 def scaled_norm(values: Any) -> Any:

@@ -12,7 +12,7 @@ from gradscope.scope import Scope
 
 from gradscope_tensorflow.events import Event, Events
 from gradscope_tensorflow.origin import origin_of
-from gradscope_tensorflow.ring import ABSENT, in_xla, sparse
+from gradscope_tensorflow.ring import ABSENT, in_xla, rarely, sparse
 from gradscope_tensorflow.track import Track
 
 XLA = "the step is compiled by XLA, where no layer can be looked at; `gradscope check` sees them"
@@ -53,7 +53,7 @@ class Witness:
                 return tf.identity(track.ring.accidents.assign_add(tf.cast(accident, tf.int64)))
 
         if not tf.executing_eagerly():
-            tf.cond(wanted, show, lambda: tf.identity(track.ring.accidents))
+            rarely(wanted, show, lambda: tf.identity(track.ring.accidents))
         elif wanted:
             shown(step, accident, norms, *tensors)
             track.ring.accidents.assign_add(tf.cast(accident, tf.int64))
