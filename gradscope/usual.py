@@ -90,9 +90,15 @@ def kinds(history: History) -> frozenset[str]:
 
 def recurrent(history: History) -> bool:
     """Whether a recurrent matrix was seen, by the type of its module or the name of the parameter."""
-    if any(k.startswith(("rnn", "lstm", "gru", "simplernn", "bidirectional", "convlstm")) for k in kinds(history)):
+    types = ("rnn", "lstm", "gru", "simplernn", "bidirectional", "convlstm", "recurrent")
+    if any(k.startswith(types) for k in kinds(history)):
         return True
     return any("weight_hh" in s.name or "recurrent" in s.name for s in history["gradient"].subjects)
+
+
+def has_layer(history: History, word: str) -> bool:
+    """Whether a layer has a word in its type or, where the framework knows no types of layers, in its name."""
+    return any(word in k for k in kinds(history) | {s.name.lower() for s in history["module"].subjects})
 
 
 def convolutional(history: History) -> bool:

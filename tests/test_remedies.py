@@ -149,6 +149,20 @@ def test_a_recurrent_initialization_is_for_recurrent_networks():
     assert "orthogonal-initialization" not in names_of(history, "poor-initialization")
 
 
+def test_a_loop_over_time_is_recurrent_whatever_its_weights_are_called():
+    history = vanishing("Tanh")
+    history["module"].rename(0, replace(history["module"].subjects[0], type="Recurrent"))
+    assert names_of(history, "vanishing-gradient") == ["replace-activation", "residual-connection"]
+
+
+@pytest.mark.parametrize("renamed", [{"type": "BatchNorm1d"}, {"type": "Scale", "name": "BatchNorm_0"}])
+def test_a_normalization_that_is_there_by_type_or_by_name_is_not_told_again(renamed):
+    history = vanishing("ReLU")
+    assert "batch-normalization" in names_of(history, "vanishing-gradient")
+    history["module"].rename(1, replace(history["module"].subjects[1], **renamed))
+    assert "batch-normalization" not in names_of(history, "vanishing-gradient")
+
+
 def test_a_contrastive_loss_is_not_for_predictions_with_targets():
     sick = importlib.import_module("tests.rules.test_collapsed_output")
     assert "repel-outputs" not in names_of(sick.sick(), "collapsed-output")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from gradscope.history import History
 from gradscope.remedy import remedy
-from gradscope.usual import convolutional, is_network, kinds, recurrent
+from gradscope.usual import convolutional, has_layer, is_network, recurrent
 from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("vanishing-gradient", "exploding-gradient", "dead-units", "saturated-units", "poor-initialization", rank=40)
 def batch_normalization(_verdict: Verdict, history: History) -> Remedy | None:
     """Batch normalization between a layer and its activation; not for recurrent networks, nor a second time."""
-    if not is_network(history) or recurrent(history) or any("batchnorm" in k for k in kinds(history)):
+    if not is_network(history) or recurrent(history) or has_layer(history, "batchnorm"):
         return None
     dense = "nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU()", "layers.Dense(n_out, use_bias=False)"
     images = "nn.Conv2d(n_in, n_out, 3), nn.BatchNorm2d(n_out), nn.ReLU()", "layers.Conv2D(n_out, 3, use_bias=False)"

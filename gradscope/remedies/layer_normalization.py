@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from gradscope.history import History
 from gradscope.remedy import remedy
-from gradscope.usual import is_network, kinds
+from gradscope.usual import has_layer, is_network
 from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("exploding-gradient", "saturated-units", rank=45)
 def layer_normalization(_verdict: Verdict, history: History) -> Remedy | None:
     """Layer normalization, where batches are small or sequences run; not a second time."""
-    if not is_network(history) or any("layernorm" in k for k in kinds(history)):
+    if not is_network(history) or has_layer(history, "layernorm"):
         return None
     return Remedy(
         "layer-normalization",
