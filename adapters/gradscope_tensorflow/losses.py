@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from gradscope_tensorflow.events import is_tensor, reachable_graphs, tensors_of, within
-from gradscope_tensorflow.track import underlying
 
 
 class Losses:
@@ -37,10 +37,20 @@ class Losses:
             self.mine |= keys
 
     def of(self, variables: list[Any]) -> Any:
-        """The loss of a step over these variables; None when it is not known where the step is traced."""
-        graphs = reachable_graphs()
+        """The loss of these variables; None when it is not known where the step is traced."""
         found = (self._targets.get(underlying(v)) for v in variables)
         loss = next((t for t in found if t is not None), None)
+        return loss if loss is not None and within(loss, reachable_graphs()) else None
+
+    def take(self, variables: list[Any]) -> Any:
+        """The loss of a step over these variables; an eager one is forgotten."""
+        loss = self.of(variables)
         if tf.executing_eagerly():
             self._targets = {k: t for k, t in self._targets.items() if t is not loss}
-        return loss if loss is not None and within(loss, graphs) else None
+        return loss
+
+
+def underlying(variable: Any) -> int:
+    """What tells a variable, whether Keras' or TensorFlow's own that is inside it."""
+    inner = variable._value if isinstance(variable, keras.Variable) else variable
+    return id(inner)

@@ -33,6 +33,12 @@ def origin_of(history: History, step: int, notes: Sequence[Note], norms: Any, co
     last = next((n for n in reversed(modules) if n.module in held), None)
     if last is not None:
         return found | {"module": last.module, "op": last.type, "source": last.source}
+    table = history["module"]
+    known = [(float(np.nanmax(o)), s) for s, o in zip(table.subjects, table.column("order").T, strict=True) if len(o)]
+    known = [k for k in known if k[1].name in held]
+    if known:
+        subject = max(known, key=lambda k: k[0])[1]
+        return found | {"module": subject.name, "op": subject.type, "source": subject.source}
     return found | ({"module": history["gradient"].subjects[max(bad)].module} if bad else {})
 
 

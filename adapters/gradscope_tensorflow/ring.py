@@ -44,7 +44,6 @@ class Ring:
         with tf.init_scope():
             self.cells = tf.Variable(tf.fill([rows, len(HEAD) + self.width], ABSENT), trainable=False)
             self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
-            self.accidents = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def write(self, head: Head, norms: Any, part: tuple[Any, int] | None = None) -> Any:
         """Part of the graph of a step: writes its row, and gives the number of the step.

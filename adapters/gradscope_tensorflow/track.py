@@ -5,33 +5,37 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from gradscope import statistics
-from gradscope.row import Note, Row, write
+from gradscope.row import Row, write
 from gradscope.scope import Scope
 
+from gradscope_tensorflow.losses import underlying
 from gradscope_tensorflow.names import Names
 from gradscope_tensorflow.objective import Objective, clipping, dense, details
+from gradscope_tensorflow.origin import origin_of
 from gradscope_tensorflow.recorder import described
 from gradscope_tensorflow.ring import ABSENT, HEAD, Head, Ring, head_of, norms_of, values_of
+from gradscope_tensorflow.witness import Seen, Witness
 
 
 class Track:
     """The objective, the ring and the notes of one optimizer."""
 
-    def __init__(self, scope: Scope, optimizer: Any, names: Names, variables: list[Any], name: str, rows: int):
+    def __init__(self, scope: Scope, optimizer: Any, names: Names, variables: list[Any], rows: int, witness: Witness):
         self.scope = scope
+        self.witness = witness
+        self.keys = {underlying(v) for v in variables}
         self.optimizer = optimizer
         self.variables = variables
         kind = type(optimizer).__name__
+        name = f"{kind} {len(scope.histories) + 1}"
         history = scope.new_history(name, framework="tensorflow", optimizer=kind, settings=described(optimizer))
         self.objective = Objective(optimizer, history, names)
         self.objective.survey(variables, set())
         self.ring = Ring(self.objective.parameters, rows)
         self.loss_known = False
-        self.notes: dict[int, tuple[list[Note], list[tuple[str, Any]]]] = {}
 
     @property
     def calls(self) -> int:
@@ -40,9 +44,9 @@ class Track:
 
     # -- in the graph ----------------------------------------------------------------------------------------------
 
-    def write(self, gradients: dict[int, Any], loss: Any, scale: Any, skipped: bool) -> tuple[Any, Any, Any]:
-        """Part of the graph of a step: writes its row. Gives (number of the step, norms, whether it is the first of
-        the calls that make a step).
+    def write(self, gradients: dict[int, Any], loss: Any, scale: Any, skipped: bool) -> tuple[Any, Any]:
+        """Part of the graph of a step: writes its row. Gives (number of the step, whether it is the first of the calls
+        that make a step).
 
         gradients: by the id of the variable. scale: what the loss was multiplied by for its gradients; those of a
         skipped step still are.
@@ -70,7 +74,7 @@ class Track:
             math.nan if known is None else known,
             self._clipped(found, factor),
         )
-        return self.ring.write(head, norms, part), norms, first
+        return self.ring.write(head, norms, part), first
 
     def _columns(self) -> list[Any]:
         return self.objective.parameters[: self.ring.width]
@@ -103,15 +107,29 @@ class Track:
 
     def drain(self, parameters: dict[int, Any] | None = None) -> None:
         """Writes what came since the last call into the history. parameters: what moved(), by the step."""
-        rows = [self._row(step, cells) for step, cells in self.ring.unread()]
+        unread = self.ring.unread()
+        seen = self.witness.take(self.keys, self.ring.read)
+        rows = [self._row(step, cells, seen) for step, cells in unread]
         for row in rows:
             row.parameters = (parameters or {}).get(row.step)
         write(self.objective.history, rows)
+        for row in rows:
+            self._look_for_accident(row)
         if rows:
-            self.notes = {step: n for step, n in self.notes.items() if step > rows[-1].step}
             self.objective.step = rows[-1].step + 1
 
-    def _row(self, step: int, cells: Any) -> Row:
+    def _look_for_accident(self, row: Row) -> None:
+        """On the first step that is not finite: where that began."""
+        history = self.objective.history
+        loss = row.losses[0][0] if row.losses else 0.0
+        if math.isfinite(loss) and np.isfinite(row.norms).all():
+            return
+        if row.values["skipped"]:
+            self.witness.again(self.keys)
+        elif "origin" not in history.facts and (row.notes or math.isfinite(loss)):
+            history.facts["origin"] = origin_of(history, row.step, row.notes, row.norms, row.present)
+
+    def _row(self, step: int, cells: Any, seen: Seen) -> Row:
         head, norms = head_of(cells), cells[len(HEAD) :]
         present = np.flatnonzero(norms != ABSENT).tolist()
         trainable = [bool(getattr(v, "trainable", True)) for v in self._columns()]
@@ -129,7 +147,7 @@ class Track:
             row.values["clip_before"], row.values["clip_limit"] = clipping(self.optimizer, row.norms.tolist(), [])
         else:
             row.values |= {"clip_before": math.hypot(*row.norms.tolist()), "clip_limit": limit}
-        row.notes, row.classes = self.notes.get(step, ([], []))
+        row.notes, row.classes = seen.get(step, ([], []))
         return row
 
     def _logged(self) -> list[tuple[Any, Any]]:
@@ -140,12 +158,6 @@ class Track:
 def mean(loss: Any) -> Any:
     """The mean of a loss, in float32."""
     return tf.reduce_mean(tf.cast(loss, tf.float32))
-
-
-def underlying(variable: Any) -> int:
-    """What tells a variable, whether Keras' or TensorFlow's own that is inside it."""
-    inner = variable._value if isinstance(variable, keras.Variable) else variable
-    return id(inner)
 
 
 def changes(before: Any, variable: Any, gradient: Any = None) -> list[float]:

@@ -23,12 +23,12 @@ from gradscope_tensorflow import functions
 from gradscope_tensorflow.arguments import check_arguments
 from gradscope_tensorflow.events import Events, is_tensor
 from gradscope_tensorflow.forward import Forward
-from gradscope_tensorflow.losses import Losses
+from gradscope_tensorflow.losses import Losses, underlying
 from gradscope_tensorflow.names import Names
 from gradscope_tensorflow.patches import Patches
 from gradscope_tensorflow.ring import ROWS
 from gradscope_tensorflow.source import Sources
-from gradscope_tensorflow.track import Track, underlying
+from gradscope_tensorflow.track import Track
 from gradscope_tensorflow.witness import Witness
 
 OPEN: list[Any] = []
@@ -79,6 +79,7 @@ class Watch:
         self._end = guarded("tf.function", failures, self._function_ended)
         self._enter = guarded("keras layers", failures, self._layer_begins)
         self._leave = guarded("keras layers", failures, self.events.left)
+        self._look = guarded("forward pass", failures, self._look_at)
         self._differentiated = guarded("tf.GradientTape", failures, self.losses.differentiated)
 
     def _install(self) -> None:
@@ -149,9 +150,23 @@ class Watch:
             scope = getattr(tape, "scope", None)
             if scope is None or scope is self.scope:
                 self._differentiated(target, sources, mine=scope is self.scope)
+                if not self.forward.tapes:  # inside another tape it is a penalty's gradient, no step's
+                    self._look(sources)
             return original(tape, target, sources, *args, **kwargs)
 
         return gradient
+
+    def _look_at(self, sources: Any) -> None:
+        """The forward pass is over, and its gradients are about to be computed."""
+        held = [v for v in tf.nest.flatten(sources) if not is_tensor(v)]
+        trained = {underlying(v) for m in self.models for v in m.trainable_variables} or self.losses.mine
+        if self.closed or not held or underlying(held[0]) not in trained:
+            return
+        many = max((getattr(o, "gradient_accumulation_steps", None) or 1 for o in self.optimizers), default=1)
+        self.witness.look(underlying(held[0]), self.losses.of(held), many)
+        self.events.spent = True
+        if tf.executing_eagerly() and len(self.witness.looks) < 2:
+            self.events.clear()
 
     def tape(self, **options: Any) -> Any:
         """A tf.GradientTape whose gradients belong to this scope."""
@@ -214,15 +229,10 @@ class Watch:
         track = self._track(optimizer, held)
         outer = scaler or next((o for o in self.scalers if o.inner_optimizer is optimizer), None)
         scale = None if outer is None else tf.convert_to_tensor(outer.dynamic_scale)
-        loss = self.losses.of(held)
+        loss = self.losses.take(held)
         by_variable = {id(v): g for v, g in zip(held, gradients, strict=False)}
-        step, norms, first = track.write(by_variable, loss, scale, skipped=scaler is not None)
-        if scaler is None:
-            self.witness.look(track, step, norms, loss, first)
-        self.events.spent = True
+        step, first = track.write(by_variable, loss, scale, skipped=scaler is not None)
         if tf.executing_eagerly():
-            if len(self.tracks) < 2:
-                self.events.clear()
             self._eager_step_begins(track, int(step), bool(first))
 
     def _track(self, optimizer: Any, held: list[Any]) -> Track:
@@ -232,8 +242,8 @@ class Watch:
                 self.names.refresh()
                 many = [getattr(m, "steps_per_execution", 1) or 1 for m in self.models]
                 rows = max(ROWS, 2 * max(many, default=1))
-                name = f"{type(optimizer).__name__} {len(self.tracks) + 1}"
-                track = self.tracks[id(optimizer)] = Track(self.scope, optimizer, self.names, held, name, rows)
+                track = Track(self.scope, optimizer, self.names, held, rows, self.witness)
+                self.tracks[id(optimizer)] = track
                 self._survey()
         return track
 
@@ -309,6 +319,7 @@ class Watch:
         """Reads what the graphs wrote."""
         for track in self.tracks.values():
             track.drain()
+            track.objective.history.facts["called"] = sorted(self.forward.called)
 
     def refresh(self) -> None:
         """Reads what the graphs wrote, and gives everything its final name."""
