@@ -197,3 +197,67 @@ for _ in range(100):
     optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
 """
     assert names(check(tmp_path, body)) == []
+
+
+KINDS = {
+    "accumulation": (
+        fit(
+            f"{HIDDEN}, layers.Dense(1)", "mse", optimizer="keras.optimizers.Adam(1e-2, gradient_accumulation_steps=2)"
+        ),
+        56,
+    ),
+    "loss scaler": (
+        fit(
+            f"{HIDDEN}, layers.Dense(1)",
+            "mse",
+            optimizer="keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-2), initial_scale=2.0**126)",
+        ),
+        100,
+    ),
+    "fixed loss scale": (
+        fit(f"{HIDDEN}, layers.Dense(1)", "mse", optimizer="keras.optimizers.SGD(1e-2, loss_scale_factor=4096.0)"),
+        100,
+    ),
+    "XLA": (fit(f"{HIDDEN}, layers.Dense(1)", "mse").replace('loss="mse"', 'loss="mse", jit_compile=True'), 100),
+    "train_on_batch": (
+        """
+model = keras.Sequential([keras.Input((8,)), layers.Dense(32, activation="relu"), layers.Dense(1)])
+model.compile(optimizer=keras.optimizers.Adam(1e-2), loss="mse")
+for i in range(80):
+    at = i * 32 % 512
+    model.train_on_batch(x[at : at + 32], line[at : at + 32])
+""",
+        80,
+    ),
+    "own train_step": (
+        """
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = layers.Dense(32, activation="relu", name="fc"), layers.Dense(1, name="fc")
+
+    def call(self, inputs):
+        return self.second(self.first(inputs))
+
+    def train_step(self, data):
+        inputs, target = data
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(self(inputs, training=True) - target))
+        self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        return {"loss": loss}
+
+model = Net()
+model.compile(optimizer=keras.optimizers.Adam(1e-2))
+model.fit(x, line, epochs=6, batch_size=32, verbose=0)
+""",
+        96,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_training_is_checked_at_its_steps(kind: str, tmp_path: Path) -> None:
+    body, steps = KINDS[kind]
+    report = check(tmp_path, body)
+    assert (names(report), report.status, report.failures) == ([], "healthy", {})
+    assert report.watched["steps"] == steps
