@@ -5,7 +5,7 @@ an order that is shuffled anew in every round, so that whatever the machine does
 median over rounds of the ratio to the bare step of the same round, and the ratio of the total times, in which the rare
 steps with full statistics count too.
 
-    python benchmarks/overhead.py [--framework torch|tensorflow] [--model mlp|gpt|cnn|tiny] [--rounds 300]
+    python benchmarks/overhead.py [--framework torch|tensorflow|jax] [--model mlp|gpt|cnn|tiny] [--rounds 300]
                                   [--threads 2] [--clock wall|cpu]
 """
 
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.paired import CLOCKS, compare
 
-FRAMEWORKS = ("torch", "tensorflow")
+FRAMEWORKS = ("torch", "tensorflow", "jax")
 
 
 def main() -> None:
@@ -41,10 +41,11 @@ def main() -> None:
         print(f"{name}: {bench.MODELS[name].__doc__}")
         for variant, (median, total) in found.items():
             print(f"  {variant:<18} median {median:6.3f}x   total {total:6.3f}x")
-        hand = found["norms by hand"][0] + 0.01
-        ours = max(found[variant][0] for variant in bench.PAIRS)
-        met = ours <= bench.TARGETS[name] and ours <= hand
-        print(f"  target: at most {bench.TARGETS[name]}x and {hand:.3f}x: {'met' if met else 'MISSED'}\n")
+        ours = max(median for variant, (median, _) in found.items() if "watch" in variant)
+        target = bench.TARGETS[name]
+        if bench.LESS_THAN_BY_HAND:
+            target = min(target, found["norms by hand"][0] + 0.01)
+        print(f"  target: at most {target:.3f}x: {'met' if ours <= target else 'MISSED'}\n")
 
 
 if __name__ == "__main__":

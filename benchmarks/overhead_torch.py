@@ -17,6 +17,7 @@ from torch.nn import functional
 SLOW = frozenset({"tensorboard", "detect_anomaly"})
 PAIRS = {"gradscope.watch": "bare"}
 TARGETS = {"mlp": 1.03, "gpt": 1.03, "cnn": 1.03, "tiny": 1.15}
+LESS_THAN_BY_HAND = True
 SCOPES: list[gradscope.Scope] = []
 
 
