@@ -85,3 +85,13 @@ def test_a_script_is_checked_once(backend: str, rate: str, expected: list[str], 
     assert {v["name"] for v in found["verdicts"]} >= set(expected)
     if not expected:
         assert found["status"] == "healthy"
+
+
+def test_a_backend_that_cannot_be_observed_is_told_and_is_not_healthy(tmp_path: Path) -> None:
+    file = tmp_path / "train.py"
+    file.write_text("import keras\n")
+    environment = os.environ | {"KERAS_BACKEND": "numpy", "PYTHONPATH": str(ROOT)}
+    command = ["gradscope", "check", str(file), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2
+    assert "Keras runs on numpy, where no training can be observed" in done.stdout + done.stderr
