@@ -175,10 +175,11 @@ class Scope:
         Raises UsageError when the watched model is not TensorFlow's, MissingFramework without TensorFlow.
         """
         if self.watched is None:
-            adapter = next((a for a in plugins().adapters() if hasattr(a, "listen")), None)
+            adapter: Any = next((a for a in plugins().adapters() if hasattr(a, "listen")), None)
             if adapter is None:
                 raise UsageError("tape(): no adapter here has gradient tapes")
-            self.watched = installed(adapter).listen(self)
+            installed(adapter)
+            self.watched = adapter.listen(self)
         make = getattr(self.watched, "tape", None)
         if make is None:
             raise UsageError("tape(): only what runs on TensorFlow has gradient tapes; the watched model does not")

@@ -225,6 +225,10 @@ class Watch:
 
     def _write(self, optimizer: Any, gradients: list[Any], variables: list[Any] | None, scaler: Any = None) -> None:
         """Writes the row of a step. scaler: the LossScaleOptimizer that lets this step go."""
+        if tf.distribute.has_strategy():
+            raise NotImplementedError(
+                "steps under a tf.distribute strategy are not watched; `gradscope check` sees one replica"
+            )
         held = variables if variables is not None else list(optimizer._trainable_variables)
         track = self._track(optimizer, held)
         outer = scaler or next((o for o in self.scalers if o.inner_optimizer is optimizer), None)

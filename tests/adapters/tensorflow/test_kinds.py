@@ -310,3 +310,14 @@ def test_the_first_accident_is_traced_to_its_layer(eager: bool) -> None:
         scope.report()
     origin = scope.histories[0].facts["origin"]
     assert (origin["module"], origin["op"], origin["step"], origin["direction"]) == ("root", "Root", 0, "forward")
+
+
+def test_what_a_strategy_distributes_is_not_judged_and_trains_on() -> None:
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        made = dense()
+        made.compile(keras.optimizers.SGD(0.01), "mse")
+    with gradscope.watch(made) as scope:
+        made.fit(X, Y, batch_size=32, epochs=1, verbose=0)
+        report = scope.report()
+    assert report.status == "not-judged"
+    assert "under a tf.distribute strategy are not watched" in scope.failures["keras optimizers"]
