@@ -20,6 +20,7 @@ SLOW: frozenset[str] = frozenset()
 PAIRS = {"watched": "bare", "observed": "bare"}
 TARGETS = {"mlp": 1.05, "gpt": 1.05, "cnn": 1.05, "tiny": 1.15}
 RANDOM = np.random.default_rng(0)
+LESS_THAN_BY_HAND = False
 SCOPES: list[gradscope.Scope] = []
 
 Made = tuple[Any, Callable[[Any, Any], Any], Any, Any]

@@ -122,7 +122,8 @@ class Dataflow:
         for leaf in sorted(used, key=lambda s: -math.prod(self.graph.shapes[s])):
             module = self.leaves[leaf].module
             simple = instruction.name in ARITHMETIC
-            self.leaves[leaf].matrix = self.leaves[leaf].matrix or not simple
+            if not simple or len(used) == 1:  # a product of several weights is no bias, whatever it is added to
+                self.leaves[leaf].matrix = self.leaves[leaf].matrix or not simple
             self.leaves[leaf].fan_in = self.leaves[leaf].fan_in or self._fan_in(instruction, entering[0])
             if simple and module is None and before is not None:
                 module = before.module

@@ -47,15 +47,48 @@ def norm(x: Array) -> Array:
 
 SMALLEST = 1e-15
 """Norms below it may have lost squares to underflow, and are found anew."""
+SMALL = 16384
+"""Arrays of at most so many entries are reduced together with others of their shape."""
+SAMPLED, BLOCK = 4096, 16
+"""Entries that stand for a large array, and how many of them lie side by side."""
 
 
 def norms(arrays: Sequence[Array]) -> Array:
-    """The L2 norm of each, float32 of shape (n,), in one reading; only where squares overflow or underflow in two."""
+    """The L2 norm of each, float32 of shape (n,), in one reading; only where squares overflow or underflow in two.
+
+    Small arrays of one shape are reduced together: a computation of its own for each would cost more than its numbers.
+    """
     if not arrays:
         return jnp.zeros(0, jnp.float32)
-    found = jnp.stack([jnp.sqrt(total(jnp.square(wide(a)))).astype(jnp.float32) for a in arrays])
+    sums: list[Any] = [None] * len(arrays)
+    alike: dict[Any, list[int]] = {}
+    for at, a in enumerate(arrays):
+        if a.size <= SMALL:
+            alike.setdefault((a.shape, a.dtype), []).append(at)
+        else:
+            sums[at] = total(jnp.square(wide(a)))
+    for places in alike.values():
+        stacked = jnp.square(wide(jnp.stack([arrays[at] for at in places]))).reshape(len(places), -1).sum(1)
+        for k, at in enumerate(places):
+            sums[at] = stacked[k]
+    found = jnp.sqrt(jnp.stack([x.astype(jnp.float32) for x in sums]))
     fine = jnp.isfinite(found) & (found > SMALLEST)
     return jax.lax.cond(fine.all(), lambda: found, lambda: jnp.stack([norm(a).astype(jnp.float32) for a in arrays]))
+
+
+def blocks(x: Array) -> Array:
+    """Evenly spaced blocks of an array, one after the other: all of it, or 4096 entries of a larger one."""
+    flat = x.ravel()
+    if flat.size <= SAMPLED:
+        return flat
+    rows = flat.size // BLOCK
+    count = SAMPLED // BLOCK
+    return flat[: rows * BLOCK].reshape(rows, BLOCK)[:: rows // count][:count].ravel()
+
+
+def sampled_size(size: int) -> int:
+    """How many entries blocks() gives of an array of that size."""
+    return min(size, SAMPLED)
 
 
 def magnitude_bits(x: Array) -> tuple[Array, int]:

@@ -154,6 +154,8 @@ class Objective:
                 changes = np.array(jax.device_get(_changes(self.cut(before), self.cut(after or before))), "f8")
             if after is None:
                 changes[:, 2:] = math.nan
+            elif not np.isfinite(row.norms).all() and not changes[:, 2].any():
+                row.values["skipped"] = 1.0
         row.parameters = np.concatenate([np.asarray(self._details, "f8"), changes], axis=1)
         row.notes, row.classes = notes, classes
         write(self.history, [row])

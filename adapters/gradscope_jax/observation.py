@@ -31,13 +31,14 @@ def observe(
     updates: Any = None,
     loss: Any = None,
     stacked: str | Sequence[str] = (),
-    full: Any = True,
+    full: bool = True,
 ) -> jax.Array:
     """The statistics of one step, to be called inside jit; hand the result to record() outside of it.
 
     grads: a tree of arrays. params: the same tree before the step. updates: what is added to params, as optax gives it.
     stacked: names of subtrees whose arrays hold several layers along their first axis (as scan wants them): each layer
-    gets a row of its own. full: whether more than norms are computed; a traced bool is fine, such as step % 100 == 0.
+    gets a row of its own. full: whether more than norms are computed; a static argument of the jitted function, such as
+    step % 100 == 0, makes the full statistics as rare as they need to be.
 
     Returns float32 of shape (1 + leaves, 9): row 0 holds the loss (NaN without one), every other row COLUMNS of a leaf.
     Arrays that are sharded by jit are reduced over all their shards.
@@ -49,14 +50,7 @@ def observe(
     change = None if updates is None else cut(leaves, matched("updates", updates, arrays))
     norms = measure.norms(given)
     columns = len(PARAMETER_QUANTITIES)
-
-    def everything() -> jax.Array:
-        return details(given, before, change)
-
-    def nothing() -> jax.Array:
-        return jnp.full((len(given), columns), jnp.nan, jnp.float32)
-
-    rest = (everything() if full else nothing()) if isinstance(full, bool) else jax.lax.cond(full, everything, nothing)
+    rest = details(given, before, change) if full else jnp.full((len(given), columns), jnp.nan, jnp.float32)
     head = jnp.full((1, 1 + columns), jnp.nan, jnp.float32)
     if loss is not None:
         head = head.at[0, 0].set(jnp.asarray(loss, jnp.float32).reshape(()))

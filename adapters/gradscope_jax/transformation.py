@@ -1,7 +1,7 @@
 """watch(): an optax transformation whose state carries the statistics of the last steps, and read() that fetches them.
 
-The norms of every step are written into a ring in the optimizer's state. At steps 0, 1, 2, 4, 8 ... 64 and then at each
-64th the ring goes to the host, with the full statistics of that step; in between nothing is moved.
+Nothing leaves the device for it, and no callback slows the compiled step: the norms of the gradients of the last 64
+steps, and some entries of the gradients, parameters and updates of the last one, are part of the optimizer's state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gradscope.scope import Scope
 from gradscope_jax import measure
 from gradscope_jax.made import Made, made_of
 from gradscope_jax.names import leaves_of, stacked_in
-from gradscope_jax.observation import cut, details
+from gradscope_jax.observation import cut
 from gradscope_jax.ring import HEAD, ROWS, Track, Tracks, WatchState
 
 
@@ -33,7 +33,10 @@ def watch(
     `tx.update(grads, state, params, value=loss)`, or by `scope.log(loss=loss)` once after every step. stacked: names of
     subtrees whose arrays hold several layers along their first axis.
 
-    The last steps are still in the state when a run ends: `gradscope_jax.read(scope, opt_state)` before the report.
+    `gradscope_jax.read(scope, opt_state)` fetches the last 64 steps from the state: call it so often to see all of them,
+    and before the report. Norms of gradients are exact; those of parameters and updates are estimated, in
+    arrays of more than 4096 entries, from so many of them.
+
     Raises UsageError for what is no Scope or no transformation.
     """
     if not isinstance(scope, Scope):
@@ -49,14 +52,20 @@ def watch(
             "watch(): this scope watches something else; expected one of its own, scope = gradscope.watch()"
         )
     track = Track(scope, made_of(optimizer) or Made("optimizer"))
+    number = len(scope.watched.all)
     scope.watched.all.append(track)
     inner = optax.with_extra_args_support(optimizer) if optimizer is not None else None
 
     def init(params: Any) -> WatchState:
         leaves = leaves_of(params, stacked_in(params, stacked))
         track.survey(leaves)
-        rows = jnp.full((ROWS, HEAD + len(leaves)), -1.0, jnp.float32)
-        return WatchState(jnp.zeros((), jnp.int32), rows, inner.init(params) if inner is not None else ())
+        return WatchState(
+            jnp.zeros((), jnp.int32),
+            jnp.full((ROWS, HEAD + len(leaves)), -1.0, jnp.float32),
+            jnp.full((4, sum(measure.sampled_size(math.prod(leaf.shape)) for leaf in leaves)), jnp.nan, jnp.float32),
+            inner.init(params) if inner is not None else (),
+            number,
+        )
 
     def update(updates: Any, state: WatchState, params: Any = None, **extra: Any) -> tuple[Any, WatchState]:
         result, held = updates, state.inner
@@ -71,21 +80,17 @@ def watch(
             [jnp.stack([jnp.asarray(h, jnp.float32).reshape(()) for h in head]), measure.norms(gradients)]
         )
         rows = state.rows.at[state.count % ROWS].set(row)
-        before = cut(leaves, jax.tree.leaves(params)) if params is not None else None
-        change = cut(leaves, jax.tree.leaves(result)) if inner is not None else None
-
-        def send() -> None:
-            jax.debug.callback(track.receive, rows, state.count, details(gradients, before, change))
-
-        jax.lax.cond(is_due(state.count), send, lambda: None)
-        return result, WatchState(state.count + 1, rows, held)
+        last = state.samples
+        now = sampled(cut(leaves, jax.tree.leaves(params))) if params is not None else last[1]
+        samples = jnp.stack([sampled(gradients), now, last[0], last[1]])
+        return result, WatchState(state.count + 1, rows, samples, held, number)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def is_due(count: Any) -> Any:
-    """Whether the ring goes to the host: at 0, 1, 2, 4 ... 64, then at every 64th step."""
-    return ((count <= ROWS) & ((count & (count - 1)) == 0)) | (count % ROWS == 0)
+def sampled(arrays: Sequence[Any]) -> jax.Array:
+    """Some entries of each array, one after the other, float32."""
+    return jnp.concatenate([measure.blocks(x).astype(jnp.float32) for x in arrays])
 
 
 def rate_of(state: Any) -> Any:
@@ -110,12 +115,8 @@ def read(scope: Scope, opt_state: Any) -> None:
     tracks = scope.watched.all if isinstance(scope.watched, Tracks) else []
     if not states or not tracks:
         raise UsageError("read(): no gradscope_jax.watch(scope) in this state; expected the state of its optimizer")
-    jax.effects_barrier()
     for state in states:
-        width = state.rows.shape[1] - HEAD
-        mine = [t for t in tracks if t.objective is not None and len(t.objective.leaves) == width]
-        for track in mine[:1] if len(states) == 1 else mine:
-            track.receive(jax.device_get(state.rows))
+        tracks[state.number].receive(*jax.device_get((state.rows, state.samples)))
 
 
 def _is_state(value: Any) -> bool:
