@@ -85,7 +85,7 @@ def diagnose(
         not_judged=tuple(dict.fromkeys(abstentions)),
         watched=watched(live),
         failures=failed | plugins.failures,
-        cannot=why_not(live, failures or {}),
+        cannot=why_not(live, failures or {}, next((h.facts["limits"].get("steps") for h in histories), None)),
         framework=framework,
     )
 
@@ -95,10 +95,13 @@ def told(reason: str, history: History, histories: Sequence[History]) -> str:
     return f"{history.facts.get('objective')}: {reason}" if len(histories) > 1 else reason
 
 
-def why_not(histories: Sequence[History], failed: Mapping[str, str]) -> str | None:
-    """Why nothing can be said, or None when something can. failed: the parts of the observer that did."""
+def why_not(histories: Sequence[History], failed: Mapping[str, str], elsewhere: str | None = None) -> str | None:
+    """Why nothing can be said, or None when something can. failed: the parts of the observer that did. elsewhere: where
+    steps are that were not read yet."""
     for part, error in failed.items():
         return f"the observation itself failed: {part}: {error}"
+    if not histories and elsewhere:
+        return f"no optimizer step was read: {elsewhere}"
     if not histories:
         return "no optimizer step was taken: there is nothing to judge"
     steps = max(h.steps for h in histories)

@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gradscope
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -103,8 +105,21 @@ def test_the_lines_of_python_work() -> None:
 
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for block in blocks("python"):
-        exec(block, {"model": model, "optimizer": optimizer})
+    exec(blocks("python")[0], {"model": model, "optimizer": optimizer})
+
+
+def test_the_lines_for_jax_work() -> None:
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+
+    def loss_fn(params: Any, x: Any, y: Any) -> Any:
+        return ((x @ params["w"] - y) ** 2).mean()
+
+    (block,) = [b for b in blocks("python") if "gradscope_jax" in b]
+    x = np.random.default_rng(0).normal(size=(64, 32, 8)).astype("f4")
+    batches = [(one, one.sum(1)) for one in x]
+    names = {"jax": jax, "optax": optax, "params": {"w": np.zeros(8, "f4")}, "loss_fn": loss_fn, "batches": batches}
+    exec(block, names)
+    assert names["scope"].report().watched["steps"] == 64
 
 
 @pytest.mark.parametrize("target", re.findall(r"make ([a-z]+)", README))

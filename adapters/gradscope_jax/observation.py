@@ -80,11 +80,12 @@ def cut(leaves: Sequence[Leaf], arrays: Sequence[Any]) -> list[Any]:
 
 
 def matched(what: str, tree: Any, given: list[Any]) -> list[Any]:
-    """The leaves of a tree that must be as many as there are gradients. Raises UsageError."""
+    """The leaves of a tree that must be those of the gradients. Raises UsageError."""
     found = jax.tree.leaves(tree)
-    if len(found) < len({id(g) for g in given}) and len(found) != len(given):
+    if [jnp.shape(x) for x in found] != [jnp.shape(g) for g in given]:
         raise UsageError(
-            f"observe(): {what} has {len(found)} arrays, and grads has {len(given)}: expected the same tree"
+            f"observe(): {what} has {len(found)} arrays and grads {len(given)}, or they differ in shape; expected "
+            "trees of the same arrays (equinox: eqx.filter(model, eqx.is_inexact_array))"
         )
     return found
 

@@ -33,8 +33,8 @@ def watch(
     `tx.update(grads, state, params, value=loss)`, or by `scope.log(loss=loss)` once after every step. stacked: names of
     subtrees whose arrays hold several layers along their first axis.
 
-    `gradscope_jax.read(scope, opt_state)` fetches the last 64 steps from the state: call it so often to see all of them,
-    and before the report. Norms of gradients are exact; those of parameters and updates are estimated, in
+    `gradscope_jax.read(scope, opt_state)` fetches the last 64 steps from the state: call it so often to see all, and
+    before the report. Norms of gradients are exact; those of parameters and updates are estimated, in
     arrays of more than 4096 entries, from so many of them.
 
     Raises UsageError for what is no Scope or no transformation.

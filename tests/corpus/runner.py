@@ -21,6 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 OWN = HERE / "programs"
+JAX = HERE / "jax"
 SHARED = HERE.parents[2] / "shared" / "corpus"
 LIMIT_S = 300
 
@@ -74,6 +75,8 @@ def corpora(folders: Sequence[Path] = ()) -> dict[str, list[Case]]:
     if folders:
         return found
     found["own"] = cases_of(OWN, OWN / "cases.json", OWN / "healthy")
+    if find_spec("jax") is not None:
+        found["own/jax"] = cases_of(JAX, JAX / "cases.json", JAX / "healthy")
     if SHARED.is_dir():
         found["shared/torch"] = cases_of(SHARED / "torch", SHARED / "torch" / "cases.json", SHARED / "healthy")
         if find_spec("keras") is not None:
