@@ -8,6 +8,7 @@ from typing import Any
 
 import mxnet
 from gradscope.frames import users_line
+from gradscope.patches import Patches
 
 from gradscope_mxnet.forward import Forward
 from gradscope_mxnet.losses import note_difference, note_logarithm
@@ -37,11 +38,10 @@ VIEWS = (
 )
 METHODS = ("reshape", "squeeze", "flatten", "expand_dims", "astype", "__getitem__")
 
-Wrap = Callable[[Any, str, Callable[[Any], Any]], None]
 Looking = Callable[[], list[Any]]
 
 
-def install(wrap: Wrap, looking: Looking) -> None:
+def install(patches: Patches, looking: Looking) -> None:
     """Wraps the functions that matter. looking: who listens while a training step's forward pass runs."""
     owners = [mxnet.nd, mxnet.nd.op, mxnet.npx, mxnet.np, mxnet.nd.numpy_extension, mxnet.nd.numpy]
     makers: dict[str, Callable[[Any], Any]] = {}
@@ -54,13 +54,13 @@ def install(wrap: Wrap, looking: Looking) -> None:
     for owner in owners:
         for name, make in makers.items():
             if callable(getattr(owner, name, None)):
-                wrap(owner, name, make)
+                patches.wrap(owner, name, make)
     for kind in (mxnet.nd.NDArray, mxnet.np.ndarray):
         for name in METHODS:
             if name in vars(kind):
-                wrap(kind, name, _watched(looking, _view))
-        wrap(kind, "__sub__", _watched(looking, _difference))
-        wrap(kind, "__rsub__", _watched(looking, _difference))
+                patches.wrap(kind, name, _watched(looking, _view))
+        patches.wrap(kind, "__sub__", _watched(looking, _difference))
+        patches.wrap(kind, "__rsub__", _watched(looking, _difference))
 
 
 Note = Callable[..., None]

@@ -8,18 +8,16 @@ are put back, unless somebody else has wrapped them since, in which case ours st
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import mxnet
+from gradscope.patches import Patches
 from mxnet import gluon
 
 from gradscope_mxnet import functions
 
-ABSENT = object()
-
 LISTENERS: list[Any] = []
-_held: list[tuple[Any, str, Any, Any]] = []
+_patches = Patches()
 
 
 def listen(listener: Any) -> None:
@@ -33,41 +31,20 @@ def unlisten(listener: Any) -> None:
     """Removes a Recorder; with the last one the originals come back."""
     if listener in LISTENERS:
         LISTENERS.remove(listener)
-    if LISTENERS:
-        return
-    for owner, name, before, ours in reversed(_held[:]):
-        if vars(owner).get(name) is ours:
-            _held.remove((owner, name, before, ours))
-            if before is ABSENT:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, before)
-
-
-def wrap(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-    """Replaces owner.name by make(original), unless ours is there still."""
-    if any(held is owner and known == name for held, known, _, _ in _held):
-        return
-    before = vars(owner).get(name, ABSENT)
-    original = getattr(owner, name)
-    ours = make(original)
-    for attribute in ("__name__", "__qualname__", "__doc__", "__module__"):
-        setattr(ours, attribute, getattr(original, attribute, None))
-    ours.__wrapped__ = original
-    setattr(owner, name, ours)
-    _held.append((owner, name, before, ours))
+    if not LISTENERS:
+        _patches.close()
 
 
 def _install() -> None:
-    wrap(gluon.Block, "__init__", _made)
-    wrap(gluon.Block, "__call__", _called)
-    wrap(gluon.HybridBlock, "forward", _forward)
-    wrap(gluon.Trainer, "_allreduce_grads", _reduced)
-    wrap(gluon.Trainer, "_update", _updated)
-    wrap(gluon.utils, "clip_global_norm", _clipped)
-    wrap(mxnet.nd.NDArray, "backward", _backward)
-    wrap(mxnet.autograd, "backward", _backward)
-    functions.install(wrap, looking)
+    _patches.wrap(gluon.Block, "__init__", _made)
+    _patches.wrap(gluon.Block, "__call__", _called)
+    _patches.wrap(gluon.HybridBlock, "forward", _forward)
+    _patches.wrap(gluon.Trainer, "_allreduce_grads", _reduced)
+    _patches.wrap(gluon.Trainer, "_update", _updated)
+    _patches.wrap(gluon.utils, "clip_global_norm", _clipped)
+    _patches.wrap(mxnet.nd.NDArray, "backward", _backward)
+    _patches.wrap(mxnet.autograd, "backward", _backward)
+    functions.install(_patches, looking)
 
 
 def looking() -> list[Any]:

@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from gradscope.errors import CannotJudge
+from gradscope.patches import Patches
 
 from gradscope_tensorflow.arrays import host, is_eager
-from gradscope_tensorflow.patches import Patches
 
 BACKENDS = {"tensorflow": "TensorFlowBackend", "torch": "TorchBackend", "jax": "JaxBackend"}
 

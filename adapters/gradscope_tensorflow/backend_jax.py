@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import keras
 from gradscope.guard import guarded
+from gradscope.patches import Patches
 
 from gradscope_tensorflow.arrays import is_eager
 from gradscope_tensorflow.backend import numbers_in, scale_of
-from gradscope_tensorflow.patches import Patches
 from gradscope_tensorflow.recorder import Recorder
 
 LIMIT = "Keras runs on JAX, where layers have no numbers while gradients are computed"

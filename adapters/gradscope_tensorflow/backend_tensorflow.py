@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
+from gradscope.patches import Patches
 
 from gradscope_tensorflow.backend import numbers_in
+from gradscope_tensorflow.by_hand import StepsByHand
 from gradscope_tensorflow.operations import Operations
-from gradscope_tensorflow.patches import Patches
 from gradscope_tensorflow.recorder import Recorder
 
 
@@ -21,6 +22,7 @@ class TensorFlowBackend:
     def __init__(self, recorder: Recorder):
         self.recorder = recorder
         self.operations = Operations(recorder.forward, recorder.scope.failures)
+        self.by_hand = StepsByHand(recorder)
         self._eager = False
 
     def install(self, patches: Patches) -> None:
@@ -35,6 +37,7 @@ class TensorFlowBackend:
 
     def close(self) -> None:
         """Graphs are graphs again."""
+        self.by_hand.close()
         self.operations.close()
         tf.config.run_functions_eagerly(self._eager)
 
@@ -51,6 +54,8 @@ class TensorFlowBackend:
 
     def _tape_enters(self, original: Any) -> Any:
         def enter(tape: Any) -> Any:
+            if not self.recorder.forward.tapes:
+                self.by_hand.tape_opens()
             self.recorder.forward.tapes += 1
             return original(tape)
 
@@ -64,13 +69,17 @@ class TensorFlowBackend:
         return leave
 
     def _gradient(self, original: Any) -> Any:
-        def gradient(tape: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
-            if not self.recorder.forward.tapes:  # inside another tape it is a penalty's gradient, no step's
+        def gradient(tape: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
+            alone = not self.recorder.forward.tapes  # inside another tape it is a penalty's gradient, no step's
+            if alone:
                 self.recorder.differentiated(target)
             outer, self.operations.backward = self.operations.backward, True
             try:
-                return original(tape, target, *args, **kwargs)
+                found = original(tape, target, sources, *args, **kwargs)
             finally:
                 self.operations.backward = outer
+            if alone:
+                self.by_hand.differentiated(sources, found)
+            return found
 
         return gradient

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from gradscope.patches import Patches
 
 from gradscope_tensorflow.backend import numbers_in
-from gradscope_tensorflow.patches import Patches
 from gradscope_tensorflow.recorder import Recorder
 
 

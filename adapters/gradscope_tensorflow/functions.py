@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from gradscope import statistics
 from gradscope.frames import users_line
+from gradscope.patches import Patches
 from gradscope.row import Note
 
 from gradscope_tensorflow.arrays import host, is_eager, is_float
 from gradscope_tensorflow.forward import Forward
-from gradscope_tensorflow.patches import Patches
 
 ACTIVATIONS = {
     "relu": "relu",
@@ -47,6 +47,8 @@ FUSED = {
     "sigmoid_cross_entropy_with_logits": "binary_cross_entropy_with_logits",
 }
 MOST_CLASSES = 4096
+AS_IT_IS: dict[str, Any] = {"autograph_info__": {}}
+"""Marks a wrapper, so that AutoGraph calls it as it is, and does not rewrite it."""
 
 Guard = Callable[..., None]
 

@@ -111,6 +111,10 @@ class Objective:
         norms = [statistics.l2_norm(self._gradients[at]) for at in present]
         self.row = Row(self.step, len(self.parameters), present, self._frozen(self._gradients), norms)
 
+    def give_weights(self, before: dict[int, Any]) -> None:
+        """Tells the weights before a step that was seen too late, by the id of the variable."""
+        self._before = [before.get(id(v)) for v in self.parameters]
+
     def after_step(
         self, losses: list[tuple[Any, Any]], scale: float | None, notes: list[Note], classes: list[tuple[str, Any]]
     ) -> None:

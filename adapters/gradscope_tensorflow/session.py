@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 from gradscope.guard import guarded
+from gradscope.patches import Patches
 from gradscope.scope import Scope
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 
@@ -14,7 +15,6 @@ from gradscope_tensorflow import functions
 from gradscope_tensorflow.arrays import host
 from gradscope_tensorflow.backend import Backend, backend_of, scale_of
 from gradscope_tensorflow.names import Names
-from gradscope_tensorflow.patches import Patches
 from gradscope_tensorflow.recorder import Recorder
 from gradscope_tensorflow.source import Sources
 
@@ -27,7 +27,7 @@ class Session:
         self.recorder = recorder or Recorder(scope, Names(Sources()))
         self.names = self.recorder.names
         self.sources = self.names.sources
-        self.patches = Patches()
+        self.patches = Patches(**functions.AS_IT_IS)
         self._scaled = guarded("keras loss scaling", scope.failures, self._note_scale)
         self.backend: Backend = backend_of(keras.backend.backend())(self.recorder)
 

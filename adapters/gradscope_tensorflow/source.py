@@ -7,8 +7,7 @@ import weakref
 from typing import Any
 
 from gradscope.frames import users_line
-
-from gradscope_tensorflow.patches import Patches
+from gradscope.patches import Patches
 
 
 class Sources:

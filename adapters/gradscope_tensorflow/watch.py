@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from gradscope.guard import guarded
+from gradscope.patches import Patches
 from gradscope.schedule import sparse_schedule
 from gradscope.scope import Scope
 from keras.src.optimizers.base_optimizer import BaseOptimizer
@@ -25,7 +26,6 @@ from gradscope_tensorflow.events import Events, is_tensor
 from gradscope_tensorflow.forward import Forward
 from gradscope_tensorflow.losses import Losses, underlying
 from gradscope_tensorflow.names import Names
-from gradscope_tensorflow.patches import Patches
 from gradscope_tensorflow.ring import ROWS
 from gradscope_tensorflow.source import Sources
 from gradscope_tensorflow.track import Track
@@ -66,7 +66,7 @@ class Watch:
         self._before: tuple[dict[int, int], dict[int, Any]] | None = None
         self._scaled: dict[int, tuple[list[Any], list[Any] | None]] = {}
         self._guard()
-        self.patches = Patches()
+        self.patches = Patches(**functions.AS_IT_IS)
         self._install()
         self._trace_anew()
         OPEN.append(self)

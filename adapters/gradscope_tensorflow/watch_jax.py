@@ -13,14 +13,15 @@ from typing import Any
 import jax
 import keras
 from gradscope.guard import guarded
+from gradscope.patches import Patches
 from gradscope.scope import Scope
 from keras.src.backend.jax.trainer import JAXTrainer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 from keras.src.trainers.trainer import Trainer
 
 from gradscope_tensorflow.arguments import check_arguments
+from gradscope_tensorflow.functions import AS_IT_IS
 from gradscope_tensorflow.names import Names
-from gradscope_tensorflow.patches import Patches
 from gradscope_tensorflow.recorder import described
 from gradscope_tensorflow.source import Sources
 from gradscope_tensorflow.track_jax import Track
@@ -55,7 +56,7 @@ class Watch:
         self._overflow = guarded("keras loss scaling", scope.failures, self._emit_overflow)
         self._drain = guarded("keras fit", scope.failures, self._drain_some)
         scope.limits["activations"] = LIMIT
-        self.patches = Patches()
+        self.patches = Patches(**AS_IT_IS)
         self.patches.wrap(BaseOptimizer, "apply", self._wrap_apply)
         self.patches.wrap(Trainer, "_compute_loss", self._wrap_loss)
         self.patches.wrap(Trainer, "compute_loss", self._wrap_loss)

@@ -11,6 +11,7 @@ import threading
 from typing import Any, Protocol
 
 import torch
+from gradscope.patches import Patches
 from torch.autograd.graph import GradientEdge
 from torch.nn.utils import clip_grad
 from torch.overrides import is_tensor_like
@@ -47,7 +48,7 @@ class Outer(threading.local):
 
 LISTENERS: list[Listener] = []
 _outer = Outer()
-_originals: dict[tuple[Any, str], tuple[Any, Any]] = {}
+_patches = Patches()
 
 
 def listen(listener: Listener) -> None:
@@ -62,29 +63,16 @@ def unlisten(listener: Listener) -> None:
     if listener in LISTENERS:
         LISTENERS.remove(listener)
     if not LISTENERS:
-        for (owner, name), (original, ours) in list(_originals.items()):
-            if getattr(owner, name) is ours:
-                setattr(owner, name, original)
-                del _originals[(owner, name)]
-
-
-def _wrap(owner: Any, name: str, make: Any) -> None:
-    if (owner, name) in _originals:
-        return
-    original = getattr(owner, name)
-    ours = make(original)
-    ours.__wrapped__ = original
-    _originals[(owner, name)] = (original, ours)
-    setattr(owner, name, ours)
+        _patches.close()
 
 
 def _install() -> None:
-    _wrap(torch.autograd, "backward", _backward)
-    _wrap(clip_grad, "_clip_grads_with_norm_", _clip)
-    _wrap(clip_grad, "clip_grad_value_", _clip_value)
-    _wrap(torch.nn.utils, "clip_grad_value_", _clip_value)
-    _wrap(torch.amp.GradScaler, "step", _scaler_step)
-    _wrap(torch.amp.GradScaler, "scale", _scaler_scale)
+    _patches.wrap(torch.autograd, "backward", _backward)
+    _patches.wrap(clip_grad, "_clip_grads_with_norm_", _clip)
+    _patches.wrap(clip_grad, "clip_grad_value_", _clip_value)
+    _patches.wrap(torch.nn.utils, "clip_grad_value_", _clip_value)
+    _patches.wrap(torch.amp.GradScaler, "step", _scaler_step)
+    _patches.wrap(torch.amp.GradScaler, "scale", _scaler_scale)
 
 
 def _backward(original: Any) -> Any:

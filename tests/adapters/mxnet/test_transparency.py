@@ -90,7 +90,7 @@ def test_close_puts_every_wrapper_back() -> None:
     assert all(vars(owner).get(name) is not o for (owner, name), o in zip(WRAPPED, originals, strict=True))
     scope.close()
     assert [vars(owner).get(name) for owner, name in WRAPPED] == originals
-    assert patches._held == []
+    assert patches._patches._held == []
 
 
 def test_what_was_inherited_is_inherited_again() -> None:
@@ -133,7 +133,7 @@ def test_what_somebody_else_has_wrapped_since_stays_theirs() -> None:
     finally:
         gluon.utils.clip_global_norm = ours
         patches.unlisten(None)
-    assert patches._held == []
+    assert patches._patches._held == []
 
 
 def test_a_watched_net_can_be_copied_and_saved(tmp_path: Any) -> None:
