@@ -59,6 +59,22 @@ def growth(history: History) -> float | None:
     return middle if middle > 1.01 and steady >= 0.8 and loss[-1] > 10 * loss[0] else None
 
 
+def climbs(history: History, *, aligned: float = 0.5, rise: float = 10.0) -> bool:
+    """Whether the loss grows manifold along gradients that agree: it is followed uphill.
+
+    Steps that are too long go to and fro across the valley; then each gradient is against the one before.
+    """
+    cosine = history.run("gradient_cosine")
+    seen = cosine[np.isfinite(cosine)]
+    loss = sound(history, history.run("loss"))
+    loss = loss[np.isfinite(loss)]
+    tenth = max(1, len(loss) // 10)
+    if len(seen) < 5 or len(loss) < 10 or float(np.median(seen)) <= aligned:
+        return False
+    opening = float(np.median(loss[:tenth]))
+    return opening > 0 and float(np.median(loss[-tenth:])) > rise * opening
+
+
 def broke_alone(history: History) -> bool:
     """Whether weights were not finite while every gradient up to then was, and every loss."""
     parameters, gradients = history["parameter"], history["gradient"]

@@ -25,7 +25,7 @@ from gradscope.verdict import Evidence, Role
     ),
 )
 def oscillating_loss(
-    history: History, *, sorted_share: float = 0.5, learnt: float = 0.5, fewest: int = 20
+    history: History, *, sorted_share: float = 0.5, learnt: float = 0.5, fewest: int = 20, pure: float = 0.8
 ) -> Iterator[Evidence]:
     """The loss jumps without progress, because batches do not resemble each other.
 
@@ -37,7 +37,9 @@ def oscillating_loss(
     Thresholds: sorted_share, the excess on a scale from 0 (drawn at random) to 1 (one class per batch); batches of 8
     and more drawn at random stay under 0.1. fewest, steps whose targets were seen. learnt, the mean error of the second
     half beside a constant's under which a run learns whatever its loss does; the mean, because between two jumps a run
-    over sorted data is all but perfect. Reported when the loss does not fall steadily.
+    over sorted data is all but perfect. pure, the excess from which on the mean says nothing either, as every batch is
+    answered by the one class it holds: then a tenth of the errors beyond half of a constant's show what was forgotten.
+    Reported when the loss does not fall steadily.
 
     Not flagged: batches of one, curricula and domains in blocks whose targets stay mixed, runs that learn, objectives
     that compete, targets that are one constant by design (real and fake of an adversarial loss).
@@ -69,7 +71,10 @@ def oscillating_loss(
     if reason is not None:
         raise NotJudged(reason)
     jumps = not trend.falling or trend.noise > 0.5 * abs(trend.last)
-    if excess >= sorted_share and (fit.closing >= 0.9 or (jumps and max(fit.closing, fit.mean) > learnt)):
+    forgotten = counts is not None and excess >= pure and _worst(history, fit) > learnt
+    if excess >= sorted_share and (
+        fit.closing >= 0.9 or (jumps and (forgotten or max(fit.closing, fit.mean) > learnt))
+    ):
         yield Evidence(
             "excess of alike targets within a batch",
             excess,
@@ -79,6 +84,14 @@ def oscillating_loss(
             source=fit.site.source,
             role=Role.HARM,
         )
+
+
+def _worst(history: History, fit: Fit) -> float:
+    """The error that a tenth of the steps of the second half exceed, beside a constant's."""
+    errors = history["loss"].series("value", fit.site.name)
+    late = errors[len(errors) // 2 :]
+    late = late[np.isfinite(late)]
+    return float(np.quantile(late, 0.9)) / fit.baseline if len(late) else 0.0
 
 
 def _by_design(history: History, fit: Fit) -> bool:

@@ -11,10 +11,13 @@ from gradscope.rule import NotJudged, rule
 from gradscope.trend import FEWEST, Fit, fit_of, learns, matrices, sound_rows, why_no_fit
 from gradscope.verdict import Evidence, Role
 
+DECOUPLED = frozenset({"AdamW", "NAdamW", "SGDW", "Lion", "AdamaxW", "RAdamW"})
+"""Optimizers whose decay shrinks the weights by learning rate x weight decay, whatever the gradient."""
+
 
 @rule("GS204", explains=("collapsed-output", "stalled-loss", "vanishing-gradient", "dead-units", "undersized-update"))
 def over_regularized(
-    history: History, *, shrink: float = 0.6, outweigh: float = 1.0, fewest: int = 20
+    history: History, *, shrink: float = 0.6, outweigh: float = 1.0, fewest: int = 20, taken: float = 0.02
 ) -> Iterator[Evidence]:
     """The penalty outweighs the data: weights shrink and the fit stays poor.
 
@@ -24,12 +27,15 @@ def over_regularized(
     Why is this bad: the optimum of such a sum is near zero weights, that is, a constant prediction.
 
     Thresholds: shrink, what is left of the norm; outweigh, penalty over gradient; fewest, steps seen. Reported when the
-    prediction is no better than a constant.
+    prediction is no better than a constant. taken, the share of every weight that decoupled decay takes in a step
+    (learning rate x weight decay), which is a cause whatever is learnt: usual are 1e-6 to 1e-3, and at 0.02 nothing
+    older than fifty steps is left.
 
     Not flagged: decay that shrinks weights of a run that learns.
 
     References: Krogh & Hertz (1991) A simple weight decay can improve generalization.
     """
+    yield from _taken(history, taken)
     fit = fit_of(history)
     if fit is None:
         raise NotJudged(why_no_fit(history))
@@ -64,6 +70,20 @@ def over_regularized(
             )
         else:
             yield Evidence("penalty in the loss / error", penalty, ">", outweigh, step, role=Role.HARM)
+
+
+def _taken(history: History, share: float) -> Iterator[Evidence]:
+    """Decay that is no part of the gradient, and takes a large share of every weight in each step."""
+    rates = history.run("learning_rate")
+    decay = float(history.facts.get("settings", {}).get("weight_decay", 0.0))
+    seen = rates[np.isfinite(rates)]
+    if history.facts.get("optimizer") not in DECOUPLED or not len(seen) or not decay > 0:
+        return
+    value = float(np.median(seen)) * decay
+    if value > share:
+        detail = f"weight_decay {decay:g}"
+        quantity = "learning rate x weight decay"
+        yield Evidence(quantity, value, ">", share, int(history["step"].steps[0]), role=Role.CAUSE, detail=detail)
 
 
 def _gradient_of(history: History, columns: Array, rows: Array) -> Array:

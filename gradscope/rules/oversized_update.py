@@ -9,6 +9,7 @@ import numpy as np
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
 from gradscope.trend import fit_of, learns, matrices, spikes_of, total_gradient, update_ratios
+from gradscope.usual import climbs
 from gradscope.verdict import Evidence, Role
 
 
@@ -45,14 +46,15 @@ def oversized_update(
     / loss between 0.1 and 10). Reported when the loss does not fall; and as a cause when it
     falls, but the error is still that of a constant, and three steps were beyond the limit.
 
-    Not flagged: parameters that start at zero, runs that learn.
+    Not flagged: parameters that start at zero, runs that learn, a loss that grows along gradients that agree (its sign
+    is wrong, see diverging-loss).
 
     References: Ben Braiek & Khomh (2022) TheDeepChecker, doi:10.1145/3529318.
     """
     progress = learns(history)
     fit = fit_of(history)
     barely = progress and fit is not None and fit.closing > 0.8
-    if (progress and not barely) or progress is None:
+    if (progress and not barely) or progress is None or climbs(history):
         return
     table = history["parameter"]
     columns = matrices(table)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.history import History
+from gradscope.history import Array, History
 from gradscope.rule import NotJudged, rule
 from gradscope.trend import learns, matrices, sound_rows, update_ratios
 from gradscope.usual import steepness
@@ -15,7 +15,7 @@ from gradscope.verdict import Evidence, Role
 
 @rule("GS202", explains=("stalled-loss", "slow-convergence"))
 def undersized_update(
-    history: History, *, limit: float = 5e-5, gone: float = 1e-3, idle: float = 1e-6
+    history: History, *, limit: float = 5e-5, gone: float = 1e-3, idle: float = 1e-6, rounded: float = 0.3
 ) -> Iterator[Evidence]:
     """The weights hardly move: the learning rate is too low.
 
@@ -28,7 +28,8 @@ def undersized_update(
     (TheDeepChecker), 1e-8 (SageMaker Debugger). gone, the learning rate at the end over its largest: a schedule that is
     stepped per batch instead of per epoch is over within a hundred steps. idle, the largest step under which the
     learning rate is a fault of its own, whatever else is wrong, provided that the loss is as steep as usual (gradient x
-    weights / loss above 0.01). Reported when the loss does not fall.
+    weights / loss above 0.01). rounded, the share of the entries with a gradient that change in a step: where fewer do,
+    updates are lost in the rounding of the weights. Reported when the loss does not fall.
 
     Not flagged: converged runs, schedules that start or end near zero, updates of exactly zero (see
     unchanged-parameter).
@@ -43,6 +44,7 @@ def undersized_update(
     if not columns.any() or len(ratios) < 5:
         raise NotJudged("too few updates of a weight matrix were measured")
     rows = sound_rows(history, table)
+    yield from _rounded(history, columns, rows, rounded)
     median = np.nanmedian(ratios[rows][:, columns], axis=1)
     top = float(np.nanmax(median)) if len(median) else np.nan
     if not 0 < top < limit:
@@ -65,6 +67,26 @@ def undersized_update(
                 role=role,
                 own=own,
             )
+
+
+def _rounded(history: History, columns: Array, rows: Array, share: float) -> Iterator[Evidence]:
+    """Updates that are smaller than half a unit in the last place of the weights."""
+    if learns(history) is not False:
+        return
+    table = history["parameter"]
+    moved = table.column("moved_fraction")[rows]
+    alive = 1 - table.column("gradient_zero_fraction")[rows]
+    median = np.nanmedian(np.where(alive > 0.01, moved / np.maximum(alive, 0.01), np.nan), axis=0)
+    lost = columns & (median > 0) & (median < share)
+    if 2 * lost.sum() <= columns.sum():
+        return
+    for i in np.flatnonzero(lost)[:4]:
+        s = table.subjects[i]
+        quantity = "entries that change in a step, of those with a gradient"
+        step = int(table.steps[0])
+        yield Evidence(
+            quantity, float(median[i]), "<", share, step, s.name, s.module, role=Role.HARM, detail=s.type, own=True
+        )
 
 
 def _decayed(history: History, gone: float) -> Iterator[Evidence]:

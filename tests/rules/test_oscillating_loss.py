@@ -131,3 +131,15 @@ def test_why_the_loss_is_another_is_told(value, passes, reason):
     history.run("backward_passes")[:] = passes
     with pytest.raises(NotJudged, match=reason):
         found(oscillating_loss, history)
+
+
+@pytest.mark.parametrize(("high", "flagged"), [(0.9, True), (0.2, False)])
+def test_what_pure_batches_forget_shows_in_the_worst_of_the_errors(high, flagged):
+    """Between two jumps every batch is answered by its one class: the mean error is small all the same."""
+    errors = np.where(np.arange(100) % 10 < 2, high, 0.01) * np.log(2)
+    history = sick(excess=1.0)
+    rows = history["loss"].steps
+    for step, error in zip(rows.tolist(), errors, strict=True):
+        history["loss"].record(step, {"value": {CALL: error}})
+        history["step"].record(step, {"loss": {"run": error}})
+    assert bool(found(oscillating_loss, history)) is flagged

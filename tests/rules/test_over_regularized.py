@@ -98,3 +98,12 @@ def test_the_gradient_of_biases_does_not_outweigh_the_decay_of_the_matrices():
 def test_a_loss_that_falls_with_its_penalty_alone_is_no_progress():
     history = sick(loss=np.linspace(1.0, 0.93, 100), penalty=50.0)
     assert signs(over_regularized, history) == {SHRUNK, PENALTY}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "decay", "flagged"), [("AdamW", 2.1, True), ("AdamW", 1.9, False), ("Adam", 9, False)]
+)
+def test_decoupled_decay_that_takes_much_in_each_step_is_a_cause_whatever_is_learnt(optimizer, decay, flagged):
+    history = healthy_run(optimizer=optimizer, settings={"weight_decay": decay}, run={"learning_rate": 0.01})
+    expected = {("learning rate x weight decay", None, "cause")} if flagged else set()
+    assert signs(over_regularized, history) == expected

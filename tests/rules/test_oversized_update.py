@@ -85,3 +85,10 @@ def test_large_first_steps_of_a_run_that_hardly_learns_are_a_cause(closing, step
     parameters = {"parameter_norm": dict.fromkeys(WEIGHTS, 1.0), "update_norm": dict.fromkeys(WEIGHTS, ratio)}
     history = healthy_run(200, loss=loss, parameters=parameters)
     assert {e.role for e in found(oversized_update, history)} == ({Role.CAUSE} if flagged else set())
+
+
+@pytest.mark.parametrize(("cosine", "flagged"), [(0.9, False), (-0.9, True)])
+def test_a_loss_that_is_followed_uphill_has_no_steps_that_are_too_long(cosine, flagged):
+    parameters = {"parameter_norm": dict.fromkeys(WEIGHTS, 1.0), "update_norm": dict.fromkeys(WEIGHTS, 0.5)}
+    history = healthy_run(loss=1.2 ** np.arange(100), parameters=parameters, run={"gradient_cosine": cosine})
+    assert bool(found(oversized_update, history)) is flagged

@@ -56,3 +56,12 @@ def test_without_measured_updates_it_is_not_judged(history):
 def test_a_learning_rate_next_to_nothing_is_a_fault_of_its_own_where_the_loss_is_steep(ratio, gradient, own):
     history = sick(ratio=ratio, gradients=dict.fromkeys(PARAMETERS, gradient))
     assert {e.own for e in found(undersized_update, history)} == {own}
+
+
+@pytest.mark.parametrize(("moved", "zeros", "flagged"), [(0.29, 0.0, True), (0.31, 0.0, False), (0.29, 0.5, False)])
+def test_updates_that_round_to_nothing_are_lost(moved, zeros, flagged):
+    """Embeddings have many entries without a gradient: those need not move."""
+    changes = {"moved_fraction": dict.fromkeys(WEIGHTS, moved), "gradient_zero_fraction": dict.fromkeys(WEIGHTS, zeros)}
+    history = healthy_run(loss=stuck(100), parameters=changes)
+    quantity = "entries that change in a step, of those with a gradient"
+    assert signs(undersized_update, history) == ({(quantity, w, "harm") for w in WEIGHTS} if flagged else set())
