@@ -7,11 +7,11 @@
  8  plugins, gate
  7  builtin, reference.specimens
  6  rules/*, remedies/*, reporters/*
- 5  report, usual, optimizers, reference.plans
+ 5  report, notes, usual, optimizers, reference.plans
  4  rule, remedy, trend, row, gains, reference.trainer
  3  history, reference.optimizers
  2  statistics, adapter, workload, script, reference.network
- 1  settings, origin, reference.activations, reference.losses
+ 1  settings, origin, idle, lineage, reference.activations, reference.losses
  0  errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, reference, reference.layers
 
 Imports for type checking alone may look up: nothing is loaded by them.

@@ -5,37 +5,23 @@ Small arrays are noted; they are moved to the host in one transfer, after the st
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 from gradscope.frames import users_line
+from gradscope.idle import Idle
+from gradscope.lineage import Lineage
+from gradscope.notes import MEASURED, activation_note, activation_subject, batch_size, input_note, layer_note
 from gradscope.row import Note
-from gradscope.statistics import MODULE_STATISTICS
 from mxnet import autograd, gluon, nd
 
 from gradscope_mxnet import losses, measure
 from gradscope_mxnet.names import Names, below, has_parameters
 
-ENOUGH_SAMPLES = 128
-"""A unit counts as dead when it was zero for this many samples in a row (a single batch may miss a rare unit)."""
 MOST_HELD = 2**10
 """So many notes, and arrays, of forward passes that no step followed are held."""
 CHANNELS_FIRST = (gluon.nn.conv_layers._Conv, gluon.nn.conv_layers._Pooling, gluon.nn.BatchNorm)
-INPUT = ("mean", "deviation", "abs_max", "feature_ratio", "largest_feature", "nonfinite", "batch_size")
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where an array came from: the last operation that shaped its range, the block before it, and whether a root
-    block returned it. data: it was computed from inputs alone."""
-
-    operation: str = ""
-    layer: str = ""
-    convolutional: bool = False
-    is_output: bool = False
-    unit: bool = False
-    data: bool = False
 
 
 class Forward:
@@ -56,9 +42,8 @@ class Forward:
         self.seen: set[str] = set()
         self.called: set[str] = set()
         self.began = False
-        self._origins: dict[int, tuple[Any, Origin]] = {}
-        self._idle: dict[str, Any] = {}
-        self._idle_samples: dict[str, int] = {}
+        self._origins: dict[int, tuple[Any, Lineage]] = {}
+        self._idle = Idle()
 
     def reset(self) -> None:
         """Forgets the step: no array of it is held afterwards."""
@@ -72,12 +57,12 @@ class Forward:
         """Lets the arrays of the pass go; arrays take no weak references, so they were held."""
         self._origins.clear()
 
-    def origin(self, array: Any) -> Origin:
+    def origin(self, array: Any) -> Lineage:
         """What is known about where an array came from."""
         found = self._origins.get(id(array))
-        return found[1] if found is not None else Origin()
+        return found[1] if found is not None else Lineage()
 
-    def mark(self, array: Any, origin: Origin) -> None:
+    def mark(self, array: Any, origin: Lineage) -> None:
         """Notes where an array came from."""
         if isinstance(array, nd.NDArray):
             self._origins[id(array)] = (array, origin)
@@ -94,7 +79,7 @@ class Forward:
             self.began = self.began and isinstance(block, gluon.loss.Loss)
             for array in arrays(args):
                 if not self.origin(array).layer:
-                    self.mark(array, Origin(data=True))
+                    self.mark(array, Lineage(data=True))
         self.in_loss += isinstance(block, gluon.loss.Loss)
         self.stack.append(block)
 
@@ -120,13 +105,13 @@ class Forward:
         own, weighty = bool(block._reg_params), has_parameters(block)
         if not weighty and all(self.origin(a).data for a in arrays(args)):
             for out in outputs:
-                self.mark(out, Origin(data=True))
+                self.mark(out, Lineage(data=True))
             return
         root = not self.stack and weighty
         for out in outputs:
             known = self.origin(out)
             if own and not known.operation:
-                known = Origin(type(block).__name__.lower(), name, runs_over_channels(block))
+                known = Lineage(type(block).__name__.lower(), name, runs_over_channels(block))
             elif not known.layer and given is not None:
                 known = self.origin(given)
             self.mark(out, replace(known, is_output=known.is_output or root, data=False))
@@ -144,16 +129,19 @@ class Forward:
         self.seen.add(name)
         usable = given if given is not None and is_float(given) else None
         values = measure.output_statistics(out, usable)
-        traits = {
-            "root": root,
-            "training": bool(autograd.is_training()),
-            "units": int(out.shape[-1]) if len(out.shape) else 1,
-            "operation": self.origin(out).operation,
-            "parameters": bool(block._reg_params),
-        }
-        numbers = measure.joined([measure.constant(self.next_order(), values), values])
-        quantities, kind = ("order", *MODULE_STATISTICS), type(block).__name__
-        self.notes.append(Note("module", name, quantities, numbers, traits, name, self.names.source(block), kind))
+        self.notes.append(
+            layer_note(
+                name,
+                measure.joined([measure.constant(self.next_order(), values), values]),
+                shape=out.shape,
+                type=type(block).__name__,
+                source=self.names.source(block),
+                operation=self.origin(out).operation,
+                root=root,
+                training=bool(autograd.is_training()),
+                parameters=bool(block._reg_params),
+            )
+        )
 
     def _note_graph(self, block: Any) -> None:
         """The order of the blocks inside a hybridized one, read from its graph: nothing else of them is seen."""
@@ -167,9 +155,9 @@ class Forward:
             name = self.names.module(owner)
             self.seen.add(name)
             self.called.add(name)
-            traits = {"root": False, "training": True, "units": 1, "operation": "", "parameters": True}
             source, kind = self.names.source(owner), type(owner).__name__
-            self.notes.append(Note("module", name, ("order",), [self.next_order()], traits, name, source, kind))
+            order = [self.next_order()]
+            self.notes.append(layer_note(name, order, shape=(), type=kind, source=source, quantities=("order",)))
 
     def next_order(self) -> float:
         """The place in the order of execution of what is noted now."""
@@ -179,11 +167,10 @@ class Forward:
     def _note_input(self, block: Any, name: str, given: Any) -> None:
         if isinstance(block, gluon.nn.Embedding) or measure.is_empty(given):
             return
-        size = float(given.shape[0]) if len(given.shape) > 1 else float("nan")
         values = measure.data_statistics(given, measure.channel_dimension(given, runs_over_channels(block)))
-        numbers = measure.joined([values, measure.constant(size, values)])
-        traits = {"shape": tuple(given.shape), "consumer": type(block).__name__}
-        self.notes.append(Note("input", name, INPUT, numbers, traits, name, self.names.source(block), "input"))
+        numbers = measure.joined([values, measure.constant(batch_size(given.shape), values)])
+        consumer, source = type(block).__name__, self.names.source(block)
+        self.notes.append(input_note(name, numbers, shape=given.shape, consumer=consumer, source=source))
 
     # -- activations -----------------------------------------------------------------------------------------------
 
@@ -195,37 +182,26 @@ class Forward:
         owner = next((b for b in reversed(self.stack) if b._reg_params), self.stack[-1] if self.stack else None)
         layer = before.layer or (self.names.module(owner) if owner is not None else "")
         convolutional = before.convolutional or (not before.layer and owner is not None and runs_over_channels(owner))
-        one_unit = "softmax" in operation and len(out.shape) > 0 and out.shape[-1] == 1
-        self.mark(out, Origin(operation, layer, convolutional, before.is_output, one_unit))
+        self.mark(out, before.through(operation, layer, out.shape, convolutional=convolutional))
         recurrent = any(isinstance(b, gluon.rnn.RecurrentCell) for b in self.stack)
-        if operation not in {"relu", "sigmoid", "tanh"} or recurrent or measure.is_empty(out):
+        if operation not in MEASURED or recurrent or measure.is_empty(out):
             return
-        subject = f"{layer} > {operation}" if layer else operation
+        subject = activation_subject(operation, layer)
         if subject in self.seen:
             return
         self.seen.add(subject)
         if operation == "relu":
-            quantities: tuple[str, ...] = ("order", "zero_fraction", "dead_fraction")
             zero = measure.share(measure.wide(out).reshape((-1,)) == 0)
             found = [zero, self._dead(subject, out, convolutional)]
         else:
-            quantities = ("order", "saturated_fraction")
             found = [measure.saturated_fraction(out, operation)]
         numbers = measure.joined([measure.constant(self.next_order(), out), *found])
-        traits = {"activation": operation, "units": int(out.shape[-1]), "output": not self.stack}
-        self.notes.append(Note("module", subject, quantities, numbers, traits, layer, None, operation))
+        self.notes.append(activation_note(operation, layer, numbers, shape=out.shape, output=not self.stack))
 
     def _dead(self, subject: str, out: Any, convolutional: bool) -> Any:
         inactive, samples = measure.inactive_units(out, measure.channel_dimension(out, convolutional))
-        idle = self._idle.get(subject)
-        if idle is None or idle.shape != inactive.shape:
-            idle = nd.zeros_like(inactive)
-            self._idle_samples[subject] = 0
-        self._idle[subject] = idle = (idle + samples) * inactive
-        self._idle_samples[subject] += samples
-        if self._idle_samples[subject] < ENOUGH_SAMPLES:
-            return measure.constant(float("nan"), out)
-        return measure.share(idle >= ENOUGH_SAMPLES)
+        dead = self._idle.dead(subject, inactive, samples)
+        return measure.constant(float("nan"), out) if dead is None else measure.share(dead)
 
 
 def runs_over_channels(block: Any) -> bool:

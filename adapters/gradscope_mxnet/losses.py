@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gradscope.row import Note
+from gradscope.notes import comparison_traits, logarithm_note, loss_note, site_of
 from mxnet import nd
 
 from gradscope_mxnet import measure
@@ -46,7 +46,7 @@ def note_loss(forward: Forward, block: Any, args: Any, result: Any, line: str | 
         if kind == "L2Loss" and weight:
             value = value * (2.0 / weight)  # it halves the square
     sparse = bool(getattr(block, "_sparse_label", True))
-    note_comparison(forward, function, args[0], args[1], value, f"{kind} at {line or '?'}", sparse)
+    note_comparison(forward, function, args[0], args[1], value, site_of(kind, line), sparse)
 
 
 def note_difference(forward: Forward, left: Any, right: Any, line: str | None) -> None:
@@ -59,7 +59,7 @@ def note_difference(forward: Forward, left: Any, right: Any, line: str | None) -
     prediction, target = (left, right) if left_out else (right, left)
     if forward.origin(target).layer or target.size < 2:
         return
-    note_comparison(forward, "difference", prediction, target, None, f"difference at {line or '?'}", False)
+    note_comparison(forward, "difference", prediction, target, None, site_of("difference", line), False)
 
 
 def note_logarithm(forward: Forward, given: Any, line: str | None) -> None:
@@ -67,9 +67,8 @@ def note_logarithm(forward: Forward, given: Any, line: str | None) -> None:
     origin = forward.origin(given)
     if forward.in_loss or origin.operation not in {"sigmoid", "softmax"} or measure.is_empty(given):
         return
-    traits = {"function": "log", "operation": origin.operation, "layer": origin.layer, "classes": False}
     margin = measure.one(measure.wide(given).min())
-    forward.notes.append(Note("loss", f"log at {line or '?'}", ("margin",), margin, traits, origin.layer, line, "log"))
+    forward.notes.append(logarithm_note(origin, margin, line))
 
 
 def note_comparison(
@@ -80,15 +79,8 @@ def note_comparison(
     if origin.data or measure.is_empty(prediction) or measure.is_empty(target):
         return
     of_classes = function in {"cross_entropy", "nll_loss"} and len(prediction.shape) > 1
-    traits: dict[str, Any] = {
-        "function": function,
-        "prediction_shape": tuple(prediction.shape),
-        "target_shape": tuple(target.shape),
-        "operation": origin.operation,
-        "one_unit_softmax": origin.unit,
-        "layer": origin.layer,
-        "classes": of_classes and sparse,
-    }
+    labels = of_classes and sparse
+    traits = comparison_traits(function, origin, prediction.shape, target.shape, classes=labels)
     values: Numbers = {} if value is None else {"value": value}
     names = ("prediction_mean", "prediction_deviation", "prediction_min", "prediction_max")
     values |= split(names, measure.spread(prediction))
@@ -98,9 +90,7 @@ def note_comparison(
     else:
         values |= _value_values(forward, site, function, prediction, target)
     numbers = measure.joined([v if isinstance(v, nd.NDArray) else measure.constant(v, target) for v in values.values()])
-    place = site.partition(" at ")[2]
-    source = place if place != "?" else None
-    forward.notes.append(Note("loss", site, tuple(values), numbers, traits, origin.layer, source, function))
+    forward.notes.append(loss_note(site, tuple(values), numbers, traits))
 
 
 def _class_values(forward: Forward, site: str, prediction: Any, target: Any, sparse: bool) -> Numbers:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+from gradscope.notes import MEASURED
 
 from gradscope_tensorflow.arrays import Unseen, is_eager
-from gradscope_tensorflow.forward import MEASURED, Forward
+from gradscope_tensorflow.forward import Forward
 from gradscope_tensorflow.functions import note_view
 
 Event = tuple[Callable[..., None], tuple[Any, ...]]

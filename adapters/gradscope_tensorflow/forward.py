@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from gradscope import statistics
+from gradscope.idle import Idle
+from gradscope.lineage import Lineage
+from gradscope.notes import MEASURED, activation_note, activation_subject, batch_size, input_note, layer_note
 from gradscope.row import Note
 
 from gradscope_tensorflow.arrays import host, is_eager, is_float, tensors
 from gradscope_tensorflow.names import Names
 
-ENOUGH_SAMPLES = 128
-"""A unit counts as dead when it was zero for this many samples in a row (a single batch may miss a rare unit)."""
-MEASURED = frozenset({"relu", "sigmoid", "tanh"})
-"""Activations whose units are looked at."""
 INDICES = {"Embedding", "StringLookup", "IntegerLookup", "Hashing", "Discretization", "CategoryEncoding"}
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a tensor came from: the last operation that shaped its range, the layer before it, and whether a root
-    layer returned it. data: it was computed from inputs alone."""
-
-    operation: str = ""
-    layer: str = ""
-    is_output: bool = False
-    unit: bool = False
-    data: bool = False
 
 
 class Forward:
@@ -51,9 +38,8 @@ class Forward:
         self.began = False
         self.kept: dict[str, Any] | None = None
         """Where a cold check wants the outputs of layers kept: name -> tensor, in order of execution."""
-        self._origins: dict[int, tuple[Any, Origin]] = {}
-        self._idle: dict[str, Any] = {}
-        self._idle_samples: dict[str, int] = {}
+        self._origins: dict[int, tuple[Any, Lineage]] = {}
+        self._idle = Idle()
 
     @property
     def looking(self) -> bool:
@@ -68,12 +54,12 @@ class Forward:
         self.seen.clear()
         self.order = 0
 
-    def origin(self, tensor: Any) -> Origin:
+    def origin(self, tensor: Any) -> Lineage:
         """What is known about where a tensor came from."""
         found = self._origins.get(id(tensor))
-        return found[1] if found is not None and found[0]() is tensor else Origin()
+        return found[1] if found is not None and found[0]() is tensor else Lineage()
 
-    def mark(self, tensor: Any, origin: Origin) -> None:
+    def mark(self, tensor: Any, origin: Lineage) -> None:
         """Notes where a tensor came from."""
         if is_eager(tensor):
             self._origins[id(tensor)] = (weakref.ref(tensor), origin)
@@ -90,7 +76,7 @@ class Forward:
             self.began = False
             for tensor in tensors(args):
                 if not self.origin(tensor).layer:
-                    self.mark(tensor, Origin(data=True))
+                    self.mark(tensor, Lineage(data=True))
         self.stack.append(layer)
 
     def leave(self, layer: Any, args: Any, output: Any) -> None:
@@ -106,13 +92,13 @@ class Forward:
         own = bool(layer._trainable_variables or layer._non_trainable_variables)
         if not layer.variables and all(self.origin(t).data for t in tensors(args)):
             for out in outputs:
-                self.mark(out, Origin(data=True))
+                self.mark(out, Lineage(data=True))
             return
         root = not self.stack and bool(layer.variables)
         for out in outputs:
             known = self.origin(out)
             if own and not known.operation:
-                known = Origin(type(layer).__name__.lower(), name)
+                known = Lineage(type(layer).__name__.lower(), name)
             elif not known.layer and given is not None:
                 known = self.origin(given)
             self.mark(out, replace(known, is_output=known.is_output or root, data=False))
@@ -131,26 +117,25 @@ class Forward:
         self.seen.add(name)
         values = statistics.output_statistics(host(out), host(given) if is_float(given) else None)
         self.order += 1
-        traits = {
-            "root": root,
-            "training": True,
-            "units": int(out.shape[-1]) if len(out.shape) else 1,
-            "operation": self.origin(out).operation,
-            "parameters": bool(layer._trainable_variables),
-        }
-        quantities = ("order", *statistics.MODULE_STATISTICS)
-        numbers = np.concatenate([[self.order - 1], values])
-        kind = type(layer).__name__
-        self.notes.append(Note("module", name, quantities, numbers, traits, name, self.names.source(layer), kind))
+        self.notes.append(
+            layer_note(
+                name,
+                np.concatenate([[self.order - 1], values]),
+                shape=out.shape,
+                type=type(layer).__name__,
+                source=self.names.source(layer),
+                operation=self.origin(out).operation,
+                root=root,
+                parameters=bool(layer._trainable_variables),
+            )
+        )
 
     def _note_input(self, layer: Any, name: str, given: Any) -> None:
         if type(layer).__name__ in INDICES or not int(np.prod(given.shape)):
             return
-        size = given.shape[0] if len(given.shape) > 1 else float("nan")
-        values = np.concatenate([statistics.data_statistics(host(given)), [size]])
-        quantities = ("mean", "deviation", "abs_max", "feature_ratio", "largest_feature", "nonfinite", "batch_size")
-        traits = {"shape": tuple(given.shape), "consumer": type(layer).__name__}
-        self.notes.append(Note("input", name, quantities, values, traits, name, self.names.source(layer), "input"))
+        values = np.concatenate([statistics.data_statistics(host(given)), [batch_size(given.shape)]])
+        consumer, source = type(layer).__name__, self.names.source(layer)
+        self.notes.append(input_note(name, values, shape=given.shape, consumer=consumer, source=source))
 
     # -- activations -----------------------------------------------------------------------------------------------
 
@@ -160,34 +145,25 @@ class Forward:
         if before.data or not is_float(out):
             return
         layer = before.layer or self.current_module()
-        one_unit = "softmax" in operation and len(out.shape) > 0 and out.shape[-1] == 1
-        self.mark(out, Origin(operation, layer, before.is_output, one_unit))
+        self.mark(out, before.through(operation, layer, out.shape))
         recurrent = bool(self.stack) and hasattr(self.stack[-1], "state_size")
         if operation not in MEASURED or recurrent or not int(np.prod(out.shape)):
             return
-        subject = f"{layer} > {operation}" if layer else operation
+        subject = activation_subject(operation, layer)
         if subject in self.seen:
             return
         self.seen.add(subject)
-        array = host(out)
+        array, found = host(out), [float(self.order)]
         if operation == "relu":
-            quantities: tuple[str, ...] = ("order", "zero_fraction", "dead_fraction")
-            values = [self.order, statistics.zero_fraction(array), self._dead(subject, array)]
+            found += [statistics.zero_fraction(array), self._dead(subject, array)]
         else:
-            quantities = ("order", "saturated_fraction")
-            values = [self.order, statistics.saturated_fraction(array, operation)]
-        traits = {"activation": operation, "units": int(out.shape[-1]), "output": not self.stack}
+            found.append(statistics.saturated_fraction(array, operation))
         source = self.names.source(self.stack[-1]) if self.stack else None
-        self.notes.append(Note("module", subject, quantities, np.array(values), traits, layer, source, operation))
+        self.notes.append(
+            activation_note(operation, layer, np.array(found), shape=out.shape, output=not self.stack, source=source)
+        )
 
     def _dead(self, subject: str, array: Any) -> float:
-        inactive, samples = statistics.inactive_units(array)
-        idle = self._idle.get(subject)
-        if idle is None or idle.shape != inactive.shape:
-            idle = np.zeros(len(inactive))
-            self._idle_samples[subject] = 0
-        self._idle[subject] = idle = np.where(inactive, idle + samples, 0)
-        self._idle_samples[subject] += samples
-        if self._idle_samples[subject] < ENOUGH_SAMPLES:
-            return float("nan")
-        return float((idle >= ENOUGH_SAMPLES).mean())
+        inactive, samples = statistics.inactive_units(np.atleast_1d(array))
+        dead = self._idle.dead(subject, inactive, samples)
+        return float("nan") if dead is None else float(dead.mean())

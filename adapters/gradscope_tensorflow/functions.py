@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from gradscope import statistics
 from gradscope.frames import users_line
+from gradscope.notes import comparison_traits, logarithm_note, loss_note, site_of
 from gradscope.patches import Patches
-from gradscope.row import Note
 
 from gradscope_tensorflow.arrays import host, is_eager, is_float
 from gradscope_tensorflow.forward import Forward
@@ -173,7 +173,7 @@ def _fused(forward: Forward, guard: Guard, function: str) -> Callable[[Any], Any
             line = users_line(sys._getframe(1))
             if forward.looking and called_by_user(sys._getframe(1)):
                 labels, logits = args[0] if args else kwargs.get("labels"), kwargs.get("logits", (*args, None, None)[1])
-                guard(note_comparison, forward, function, labels, logits, result, f"{function} at {line}", True)
+                guard(note_comparison, forward, function, labels, logits, result, site_of(function, line), True)
             return result
 
         return call
@@ -208,7 +208,7 @@ def note_loss(
     if settings.get("from_logits"):
         function = WITH_LOGITS.get(function, function)
     target = y_true if is_eager(y_true) else tensor_of(y_true)
-    site = f"{name} at {line or '?'}"
+    site = site_of(name, line)
     note_comparison(forward, function, target, y_pred, result, site, not weighted)
 
 
@@ -223,15 +223,8 @@ def note_comparison(
     if not p.size or not t.size:
         return
     classes = function in {"categorical_cross_entropy", "cross_entropy"} and p.ndim > 1
-    traits: dict[str, Any] = {
-        "function": function,
-        "prediction_shape": tuple(p.shape),
-        "target_shape": tuple(t.shape),
-        "operation": origin.operation,
-        "one_unit_softmax": origin.unit,
-        "layer": origin.layer,
-        "classes": classes and t.shape != p.shape,
-    }
+    labels = classes and t.shape != p.shape
+    traits = comparison_traits(function, origin, p.shape, t.shape, classes=labels)
     values: dict[str, float] = {}
     if result is not None and comparable and is_float(result):
         values["value"] = float(host(result).mean(dtype="f8"))
@@ -247,10 +240,7 @@ def note_comparison(
         _class_values(forward, site, p, t, values)
     elif t.dtype.kind in "fiub":
         _value_values(forward, site, function, p, t.astype("f8"), values)
-    source = site.partition(" at ")[2]
-    note = Note("loss", site, tuple(values), np.array(list(values.values())), traits, origin.layer)
-    note.source, note.type = (source if source != "?" else None), function
-    forward.notes.append(note)
+    forward.notes.append(loss_note(site, tuple(values), np.array(list(values.values())), traits))
 
 
 def _class_values(forward: Forward, site: str, p: Any, t: Any, values: dict[str, float]) -> None:
@@ -325,7 +315,7 @@ def note_difference(forward: Forward, left: Any, right: Any, line: str | None) -
         target = tensor_of(target) if isinstance(target, np.ndarray) else None
     if target is None or forward.origin(target).layer or int(np.prod(target.shape)) < 2:
         return
-    note_comparison(forward, "difference", target, prediction, None, f"difference at {line or '?'}", False)
+    note_comparison(forward, "difference", target, prediction, None, site_of("difference", line), False)
 
 
 def tensor_of(value: Any) -> Any:
@@ -353,7 +343,5 @@ def note_logarithm(forward: Forward, given: Any, line: str | None) -> None:
     origin = forward.origin(given)
     if origin.operation not in {"sigmoid", "softmax"} or not is_float(given):
         return
-    site = f"log at {line or '?'}"
-    traits = {"function": "log", "operation": origin.operation, "layer": origin.layer, "classes": False}
     margin = np.array([host(given).astype("f8").min()])
-    forward.notes.append(Note("loss", site, ("margin",), margin, traits, origin.layer, line, "log"))
+    forward.notes.append(logarithm_note(origin, margin, line))

@@ -6,12 +6,14 @@ Hooks and the function mode only note small tensors; `collect` are moved to the 
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
+from gradscope.idle import Idle
+from gradscope.lineage import Lineage
+from gradscope.notes import MEASURED, activation_note, activation_subject, batch_size, input_note, layer_note
 from gradscope.row import Note
-from gradscope.statistics import MODULE_STATISTICS
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -23,20 +25,6 @@ CONVOLUTIONAL = (
     torch.nn.modules.batchnorm._BatchNorm,
     torch.nn.modules.pooling._MaxPoolNd,
 )
-ENOUGH_SAMPLES = 128
-"""A unit counts as dead when it was zero for this many samples in a row (a single batch may miss a rare unit)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a tensor came from: the last operation that shaped its range, the layer before it, and whether a root
-    module returned it."""
-
-    operation: str = ""
-    layer: str = ""
-    convolutional: bool = False
-    is_output: bool = False
-    unit: bool = False
 
 
 class Forward:
@@ -53,9 +41,8 @@ class Forward:
         self.seen: set[str] = set()
         self.called: set[str] = set()
         self.batch_size = float("nan")
-        self._origins: dict[int, tuple[Any, Origin]] = {}
-        self._idle: dict[str, Tensor] = {}
-        self._idle_samples: dict[str, int] = {}
+        self._origins: dict[int, tuple[Any, Lineage]] = {}
+        self._idle = Idle()
 
     def reset(self) -> None:
         """Forgets the step: no tensor of it is held afterwards."""
@@ -68,12 +55,12 @@ class Forward:
 
     # -- origins ---------------------------------------------------------------------------------------------------
 
-    def origin(self, tensor: Any) -> Origin:
+    def origin(self, tensor: Any) -> Lineage:
         """What is known about where a tensor came from."""
         found = self._origins.get(id(tensor))
-        return found[1] if found is not None and found[0]() is tensor else Origin()
+        return found[1] if found is not None and found[0]() is tensor else Lineage()
 
-    def mark(self, tensor: Any, origin: Origin) -> None:
+    def mark(self, tensor: Any, origin: Lineage) -> None:
         """Notes where a tensor came from."""
         if isinstance(tensor, Tensor):
             self._origins[id(tensor)] = (weakref.ref(tensor), origin)
@@ -110,7 +97,7 @@ class Forward:
         for out in outputs:
             known = self.origin(out)
             if own:
-                known = Origin(type(module).__name__.lower(), name, convolutional)
+                known = Lineage(type(module).__name__.lower(), name, convolutional)
             elif isinstance(module, torch.nn.modules.dropout._DropoutNd) and args:
                 known = self.origin(args[0])
             if root:
@@ -131,45 +118,29 @@ class Forward:
         values = measure.output_statistics(out, usable)
         order = torch.full((1,), float(self.order), device=values.device)
         self.order += 1
-        traits = {
-            "root": root,
-            "training": module.training,
-            "units": out.shape[-1] if out.dim() else 1,
-            "operation": self.origin(out).operation,
-            "parameters": any(True for _ in module.parameters(recurse=False)),
-        }
         self.notes.append(
-            Note(
-                "module",
+            layer_note(
                 name,
-                ("order", *MODULE_STATISTICS),
                 torch.cat([order, values]),
-                traits,
-                name,
-                self.names.source(module),
-                type(module).__name__,
+                shape=out.shape,
+                type=type(module).__name__,
+                source=self.names.source(module),
+                operation=self.origin(out).operation,
+                root=root,
+                training=module.training,
+                parameters=any(True for _ in module.parameters(recurse=False)),
             )
         )
 
     def _note_input(self, module: torch.nn.Module, name: str, given: Tensor, convolutional: bool) -> None:
         if wrapped(given):
             return
-        self.batch_size = given.shape[0] if given.dim() > 1 else float("nan")
+        self.batch_size = batch_size(given.shape)
         dimension = measure.channel_dimension(given, convolutional)
         values = measure.data_statistics(given, dimension)
-        size = torch.full((1,), self.batch_size, device=values.device)
-        self.notes.append(
-            Note(
-                "input",
-                name,
-                ("mean", "deviation", "abs_max", "feature_ratio", "largest_feature", "nonfinite", "batch_size"),
-                torch.cat([values, size]),
-                {"shape": tuple(given.shape), "consumer": type(module).__name__},
-                name,
-                self.names.source(module),
-                "input",
-            )
-        )
+        numbers = torch.cat([values, torch.full((1,), self.batch_size, device=values.device)])
+        consumer, source = type(module).__name__, self.names.source(module)
+        self.notes.append(input_note(name, numbers, shape=given.shape, consumer=consumer, source=source))
 
     # -- activations -----------------------------------------------------------------------------------------------
 
@@ -177,38 +148,25 @@ class Forward:
         """One activation function was applied: its dead and its saturated units."""
         before = self.origin(given)
         layer = before.layer or self.current_module()
-        one_unit = "softmax" in operation and out.dim() > 0 and out.shape[-1] == 1
-        self.mark(out, Origin(operation, layer, before.convolutional, before.is_output, one_unit))
-        if operation not in {"relu", "sigmoid", "tanh"} or not out.requires_grad or not out.numel() or wrapped(out):
+        self.mark(out, before.through(operation, layer, out.shape))
+        if operation not in MEASURED or not out.requires_grad or not out.numel() or wrapped(out):
             return
-        subject = f"{layer} > {operation}" if layer else operation
+        subject = activation_subject(operation, layer)
         if subject in self.seen:
             return
         self.seen.add(subject)
-        order = torch.full((), float(self.order), device=out.device)
-        values: tuple[Tensor, ...]
+        found = [torch.full((), float(self.order), device=out.device)]
         if operation == "relu":
-            quantities: tuple[str, ...] = ("order", "zero_fraction", "dead_fraction")
-            values = (order, (out.detach() == 0).float().mean(), self._dead(subject, out, before.convolutional))
+            found += [(out.detach() == 0).float().mean(), self._dead(subject, out, before.convolutional)]
         else:
-            quantities = ("order", "saturated_fraction")
-            values = (order, measure.saturated_fraction(out, operation))
-        note = Note("module", subject, quantities, torch.stack(values), module=layer, type=operation)
-        note.traits = {"activation": operation, "units": out.shape[-1], "output": not self.stack}
-        self.notes.append(note)
+            found.append(measure.saturated_fraction(out, operation))
+        values = torch.stack(found)
+        self.notes.append(activation_note(operation, layer, values, shape=out.shape, output=not self.stack))
 
     def _dead(self, subject: str, out: Tensor, convolutional: bool) -> Tensor:
         inactive, samples = measure.inactive_units(out, measure.channel_dimension(out, convolutional))
-        idle = self._idle.get(subject)
-        if idle is None or idle.shape != inactive.shape:
-            idle = torch.zeros_like(inactive, dtype=torch.float32)
-            self._idle_samples[subject] = 0
-        idle = torch.where(inactive, idle + samples, 0)
-        self._idle[subject] = idle
-        self._idle_samples[subject] += samples
-        if self._idle_samples[subject] < ENOUGH_SAMPLES:
-            return torch.full((), float("nan"), device=out.device)
-        return (idle >= ENOUGH_SAMPLES).float().mean()
+        dead = self._idle.dead(subject, inactive, samples)
+        return torch.full((), float("nan"), device=out.device) if dead is None else dead.float().mean()
 
 
 def wrapped(tensor: Tensor) -> bool:

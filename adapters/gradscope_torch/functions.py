@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from gradscope.frames import users_line
-from gradscope.row import Note
+from gradscope.notes import comparison_traits, logarithm_note, loss_note, site_of
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -137,21 +137,13 @@ def note_loss(
     if not prediction.requires_grad or not prediction.numel() or wrapped(prediction) or wrapped(target):
         return
     origin = forward.origin(prediction)
-    site = f"{name} at {users_line(sys._getframe()) or '?'}"
-    traits: dict[str, Any] = {
-        "function": name,
-        "prediction_shape": tuple(prediction.shape),
-        "target_shape": tuple(target.shape),
-        "target_carries_gradient": target.requires_grad,
-        "operation": origin.operation,
-        "one_unit_softmax": origin.unit,
-        "layer": origin.layer,
-        "classes": not target.is_floating_point() and name in CLASS_LOSSES,
-        "reduction": kwargs.get("reduction", "mean"),
-    }
+    site = site_of(name, users_line(sys._getframe()))
+    labels = not target.is_floating_point() and name in CLASS_LOSSES
+    traits = comparison_traits(name, origin, prediction.shape, target.shape, classes=labels)
+    traits |= {"target_carries_gradient": target.requires_grad, "reduction": kwargs.get("reduction", "mean")}
     values = {"value": result.detach().double().mean()}
     values |= prediction_and_target(forward, site, name, prediction, target, traits)
-    add_note(forward, site, values, traits, origin.layer)
+    add_note(forward, site, values, traits)
 
 
 def prediction_and_target(
@@ -235,18 +227,10 @@ def note_difference(forward: Forward, left: Any, right: Any, result: Any) -> Non
     ours = origin.is_output and not forward.stack and not target.requires_grad and target.is_floating_point()
     if not ours or target.numel() < 2 or wrapped(prediction) or wrapped(target):
         return
-    site = f"difference at {users_line(sys._getframe()) or '?'}"
-    traits: dict[str, Any] = {
-        "function": "difference",
-        "prediction_shape": tuple(prediction.shape),
-        "target_shape": tuple(target.shape),
-        "operation": origin.operation,
-        "one_unit_softmax": origin.unit,
-        "layer": origin.layer,
-        "classes": False,
-    }
+    site = site_of("difference", users_line(sys._getframe()))
+    traits = comparison_traits("difference", origin, prediction.shape, target.shape, classes=False)
     values = prediction_and_target(forward, site, "difference", prediction, target, traits)
-    add_note(forward, site, values, traits, origin.layer)
+    add_note(forward, site, values, traits)
 
 
 def note_product(forward: Forward, left: Any, right: Any, result: Any) -> None:
@@ -272,7 +256,7 @@ def note_product(forward: Forward, left: Any, right: Any, result: Any) -> None:
     }
     elements = {"prediction_elements": error.numel(), "loss_elements": result.numel(), "broadcast": 1}
     values = {k: torch.tensor(float(v), device=error.device) for k, v in elements.items()}
-    add_note(forward, f"product at {users_line(sys._getframe()) or '?'}", values, traits, "")
+    add_note(forward, site_of("product", users_line(sys._getframe())), values, traits)
 
 
 def note_logarithm(forward: Forward, given: Tensor) -> None:
@@ -280,15 +264,11 @@ def note_logarithm(forward: Forward, given: Tensor) -> None:
     origin = forward.origin(given)
     if origin.operation not in {"sigmoid", "softmax"} or not given.numel() or wrapped(given):
         return
-    site = f"log at {users_line(sys._getframe()) or '?'}"
-    traits = {"function": "log", "operation": origin.operation, "layer": origin.layer, "classes": False}
-    add_note(forward, site, {"margin": given.detach().double().min()}, traits, origin.layer)
+    margin = given.detach().double().min()[None]
+    forward.notes.append(logarithm_note(origin, margin, users_line(sys._getframe())))
 
 
-def add_note(forward: Forward, site: str, values: dict[str, Tensor], traits: dict[str, Any], layer: str) -> None:
+def add_note(forward: Forward, site: str, values: dict[str, Tensor], traits: dict[str, Any]) -> None:
     """One note in the table of loss calls."""
     stacked = torch.stack([v.double() for v in values.values()])
-    source = site.partition(" at ")[2]
-    forward.notes.append(
-        Note("loss", site, tuple(values), stacked, traits, layer, source if source != "?" else None, traits["function"])
-    )
+    forward.notes.append(loss_note(site, tuple(values), stacked, traits))
