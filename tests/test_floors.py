@@ -8,10 +8,10 @@
  7  builtin, reference.specimens
  6  rules/*, remedies/*, reporters/*
  5  report, notes, usual, optimizers, reference.plans
- 4  rule, remedy, trend, row, gains, reference.trainer
+ 4  rule, remedy, parameters, trend, row, gains, reference.trainer
  3  history, reference.optimizers
  2  statistics, adapter, workload, script, reference.network
- 1  settings, origin, idle, lineage, reference.activations, reference.losses
+ 1  settings, origin, competition, idle, lineage, reference.activations, reference.losses
  0  errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, reference, reference.layers
 
 Imports for type checking alone may look up: nothing is loaded by them.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from gradscope.history import History, Subject, Table
+from gradscope.history import History, Subject
+from gradscope.parameters import name_parameters, parameter
 from gradscope.row import Note, Row, write
 from mxnet import nd
 
@@ -57,35 +57,25 @@ class Objective:
             if id(p) not in known and p._data is not None:
                 known.add(id(p))
                 self.parameters.append(p)
-        taken: set[str] = set()
-        subjects: list[Subject] = []
-        for p in self.parameters:
-            name, module = self.names.parameter(p)
-            while name in taken:
-                name += "'"
-            taken.add(name)
-            subjects.append(self._subject(p, name, module, id(p) in mine, id(p) in elsewhere))
-        for table in (self.history["gradient"], self.history["parameter"]):
-            name_columns(table, subjects)
+        subjects = [self._subject(p, id(p) in mine, id(p) in elsewhere) for p in self.parameters]
+        name_parameters(self.history, subjects)
 
-    def _subject(self, p: Any, name: str, module: str, optimized: bool, elsewhere: bool) -> Subject:
+    def _subject(self, p: Any, optimized: bool, elsewhere: bool) -> Subject:
+        name, module = self.names.parameter(p)
         owner = self.names.owner(p)
-        shape = tuple(p.shape)
-        traits = {
-            "optimized": optimized,
-            "elsewhere": elsewhere,
-            "trainable": p.grad_req != "null" and p.lr_mult != 0,
-            "shape": shape,
-            "fan_in": math.prod(shape[1:]),
-            "size": math.prod(shape),
-            "matrix": len(shape) > 1,
-            "module_type": type(owner).__name__ if owner is not None else "",
-            "library": False,
-            "training": True,
-            "reachable": owner is not None or not self.names.roots,
-        }
-        source = self.names.source(owner) if owner is not None else None
-        return Subject(name, module, measure.type_name(p._data[0]), source, traits)
+        return parameter(
+            name,
+            module,
+            shape=p.shape,
+            fan_in=math.prod(p.shape[1:]),
+            dtype=measure.type_name(p._data[0]),
+            optimized=optimized,
+            elsewhere=elsewhere,
+            trainable=p.grad_req != "null" and p.lr_mult != 0,
+            owner=owner,
+            source=self.names.source(owner) if owner is not None else None,
+            reachable=owner is not None or not self.names.roots,
+        )
 
     # -- passes ----------------------------------------------------------------------------------------------------
 
@@ -218,14 +208,3 @@ def gradient_of(parameter: Any, on_kvstore: bool) -> Any:
     if not on_kvstore or len(parts) == 1:
         return parts[0]
     return nd.add_n(*[g.as_nd_ndarray().as_in_context(parts[0].ctx) for g in parts])
-
-
-def name_columns(table: Table, subjects: list[Subject]) -> None:
-    """Gives the columns of a table their subjects, also where names have changed places."""
-    changed = [at for at, s in enumerate(table.subjects) if s.name != subjects[at].name]
-    for at in changed:
-        table.rename(at, replace(subjects[at], name=f"{subjects[at].name} #{at}"))
-    for at in changed:
-        table.rename(at, subjects[at])
-    for subject in subjects:
-        table.add(subject)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from gradscope.competition import belongs, note_competition
 from gradscope.guard import guarded
-from gradscope.row import Note
 from gradscope.schedule import Schedule
 from gradscope.scope import Scope
 from mxnet import autograd, nd
@@ -157,7 +157,7 @@ class Recorder:
         fresh = self.passes > 0
         if fresh:
             self.shared = (self.losses, self.passes)
-            self._note_competition(objective)
+            note_competition(self.scope, objective)
         losses, passes = self.shared
         if not losses:
             logged = self.scope.take_logged()
@@ -167,7 +167,7 @@ class Recorder:
         if self._clip is not None:
             values["clip_before"], values["clip_limit"] = (one_number(v) * objective.scale for v in self._clip)
         full = self.schedule(objective.step)
-        notes = [n for n in self.forward.notes if self._belongs(n, objective)] if full else []
+        notes = [n for n in self.forward.notes if belongs(n, objective, self.order)] if full else []
         direction = full or self.schedule(objective.step + 1)
         classes = self.forward.classes if full and fresh else []
         objective.after_step(full, direction, losses, values, notes, classes)
@@ -201,22 +201,6 @@ class Recorder:
         """Lets every objective find its parameters and names anew."""
         for one in self.order:
             one.survey({id(p) for o in self.order if o is not one for p in o.own})
-
-    def _note_competition(self, objective: Objective) -> None:
-        last = self.scope.last_objective
-        if last is not None and last is not objective and objective.step:
-            for one in (last, objective):
-                one.history.facts["competing"] = True
-        self.scope.last_objective = objective
-
-    def _belongs(self, note: Note, objective: Objective) -> bool:
-        if note.table == "loss" or len(self.order) < 2:
-            return True
-        for other in self.order:
-            subjects = other.history["gradient"].subjects
-            if other is not objective and note.module in {s.module for s in subjects if s.traits["optimized"]}:
-                return False
-        return True
 
     # -- beginning and end -----------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from gradscope import statistics
 from gradscope.history import History, Subject
+from gradscope.parameters import name_parameters, parameter
 from gradscope.row import Note, Row, write
 
 from gradscope_tensorflow.arrays import fetched, host
@@ -49,38 +50,26 @@ class Objective:
             if id(variable) not in known:
                 known.add(id(variable))
                 self.parameters.append(variable)
-        taken: set[str] = set()
-        for at, variable in enumerate(self.parameters):
-            name, module = self.names.parameter(variable, getattr(variable, "name", "").partition(":")[0])
-            name = name or f"variable {at}"
-            while name in taken:
-                name += "'"
-            taken.add(name)
-            subject = self._subject(variable, name, module, elsewhere)
-            for table in (self.history["gradient"], self.history["parameter"]):
-                if at < len(table.subjects):
-                    table.rename(at, subject)
-                else:
-                    table.add(subject)
+        pairs = enumerate(self.parameters)
+        name_parameters(self.history, [self._subject(at, v, id(v) in elsewhere) for at, v in pairs])
 
-    def _subject(self, variable: Any, name: str, module: str, elsewhere: set[int]) -> Subject:
+    def _subject(self, at: int, variable: Any, elsewhere: bool) -> Subject:
+        name, module = self.names.parameter(variable, getattr(variable, "name", "").partition(":")[0])
         owner = self.names.owner(variable)
         shape = tuple(int(n) for n in variable.shape)
-        traits = {
-            "optimized": id(variable) in self.optimized,
-            "elsewhere": id(variable) in elsewhere,
-            "trainable": bool(getattr(variable, "trainable", True)),
-            "shape": shape,
-            "fan_in": math.prod(shape[:-1]),
-            "size": math.prod(shape),
-            "matrix": len(shape) > 1,
-            "module_type": type(owner).__name__ if owner is not None else "",
-            "library": False,
-            "training": True,
-            "reachable": owner is not None or not isinstance(variable, keras.Variable) or not self.names.roots,
-        }
-        source = self.names.source(owner) if owner is not None else None
-        return Subject(name, module, keras.backend.standardize_dtype(variable.dtype), source, traits)
+        return parameter(
+            name or f"variable {at}",
+            module,
+            shape=shape,
+            fan_in=math.prod(shape[:-1]),
+            dtype=keras.backend.standardize_dtype(variable.dtype),
+            optimized=id(variable) in self.optimized,
+            elsewhere=elsewhere,
+            trainable=bool(getattr(variable, "trainable", True)),
+            owner=owner,
+            source=self.names.source(owner) if owner is not None else None,
+            reachable=owner is not None or not isinstance(variable, keras.Variable) or not self.names.roots,
+        )
 
     # -- a step ----------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from gradscope.competition import belongs, note_competition
 from gradscope.guard import guarded
 from gradscope.row import Note
 from gradscope.schedule import Schedule, every_step
@@ -125,12 +126,12 @@ class Recorder:
         fresh = bool(self.losses)
         if fresh:
             self.shared = self.losses
-            self._note_competition(objective)
+            note_competition(self.scope, objective)
         losses = self.shared
         if not losses:
             logged = self.scope.take_logged()
             losses = [(logged, None)] if logged is not None else []
-        notes = [n for n in self.forward.notes if self._belongs(n, objective)]
+        notes = [n for n in self.forward.notes if belongs(n, objective, self.order)]
         self._look_for_accident(objective, losses, notes)
         objective.after_step(losses, self._scale, notes, self.forward.classes if fresh else [])
         objective.history.facts["called"] = sorted(self.forward.called)
@@ -178,22 +179,6 @@ class Recorder:
         for one in self.order:
             others = {i for o in self.order if o is not one for i in self._variables.get(id(o.optimizer), set())}
             one.survey(variables if one is objective else [], others)
-
-    def _note_competition(self, objective: Objective) -> None:
-        last = self.scope.last_objective
-        if last is not None and last is not objective and objective.step:
-            for one in (last, objective):
-                one.history.facts["competing"] = True
-        self.scope.last_objective = objective
-
-    def _belongs(self, note: Note, objective: Objective) -> bool:
-        if note.table == "loss" or len(self.order) < 2:
-            return True
-        for other in self.order:
-            subjects = other.history["gradient"].subjects
-            if other is not objective and note.module in {s.module for s in subjects if s.traits["optimized"]}:
-                return False
-        return True
 
     def flush(self) -> None:
         """Writes the rows that wait."""

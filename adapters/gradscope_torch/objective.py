@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from gradscope.history import History, Subject, Table
+from gradscope.history import History, Subject
+from gradscope.parameters import name_parameters, parameter
 from gradscope.row import Note, Row, write
 from torch import Tensor
 from torch.nn.parameter import is_lazy
@@ -100,31 +101,27 @@ class Objective:
         return self._own if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
 
     def _name(self, elsewhere: set[int]) -> None:
-        subjects: list[Subject] = []
-        taken: set[str] = set()
-        for at, (p, optimized) in enumerate(zip(self.parameters, self.optimized, strict=True)):
-            name, module = self.names.parameter(p, f"parameter {at}")
-            while name in taken:
-                name += "'"
-            taken.add(name)
-            owner = self.names.owner(p)
-            traits = {
-                "optimized": optimized,
-                "elsewhere": id(p) in elsewhere,
-                "trainable": p.requires_grad,
-                "shape": tuple(p.shape),
-                "fan_in": math.prod(p.shape[1:]),
-                "size": p.numel(),
-                "matrix": p.dim() > 1,
-                "module_type": type(owner).__name__ if owner is not None else "",
-                "library": owner is not None and self.names.in_library(owner),
-                "training": owner.training if owner is not None else True,
-                "reachable": owner is not None or not self.names.roots,
-            }
-            source = self.names.source(owner) if owner is not None else None
-            subjects.append(Subject(name, module, str(p.dtype).removeprefix("torch."), source, traits))
-        for table in (self.history["gradient"], self.history["parameter"]):
-            name_columns(table, subjects)
+        pairs = enumerate(zip(self.parameters, self.optimized, strict=True))
+        name_parameters(self.history, [self._subject(at, p, mine, id(p) in elsewhere) for at, (p, mine) in pairs])
+
+    def _subject(self, at: int, p: Tensor, optimized: bool, elsewhere: bool) -> Subject:
+        name, module = self.names.parameter(p, f"parameter {at}")
+        owner = self.names.owner(p)
+        return parameter(
+            name,
+            module,
+            shape=p.shape,
+            fan_in=math.prod(p.shape[1:]),
+            dtype=str(p.dtype).removeprefix("torch."),
+            optimized=optimized,
+            elsewhere=elsewhere,
+            trainable=p.requires_grad,
+            owner=owner,
+            source=self.names.source(owner) if owner is not None else None,
+            library=owner is not None and self.names.in_library(owner),
+            training=owner.training if owner is not None else True,
+            reachable=owner is not None or not self.names.roots,
+        )
 
     @property
     def unknown(self) -> bool:
@@ -279,14 +276,3 @@ def learning_rate_of(optimizer: torch.optim.Optimizer) -> Any:
     if any(isinstance(r, Tensor) for r in rates):
         return torch.stack([torch.as_tensor(r).detach().reshape(()) for r in rates]).max()
     return max(rates, default=None)
-
-
-def name_columns(table: Table, subjects: list[Subject]) -> None:
-    """Gives the columns of a table their subjects, also where names have changed places."""
-    changed = [at for at, s in enumerate(table.subjects) if s.name != subjects[at].name]
-    for at in changed:
-        table.rename(at, replace(subjects[at], name=f"{subjects[at].name} #{at}"))
-    for at in changed:
-        table.rename(at, subjects[at])
-    for subject in subjects:
-        table.add(subject)

@@ -7,8 +7,8 @@ from types import FrameType
 from typing import Any
 
 import torch
+from gradscope.competition import belongs, note_competition
 from gradscope.guard import guarded
-from gradscope.row import Note
 from gradscope.schedule import Schedule
 from gradscope.scope import Scope
 from torch import Tensor
@@ -218,7 +218,7 @@ class Recorder:
         fresh = self.passes.count > 0
         if fresh:
             self.shared = (self.passes.losses, self.passes.count)
-            self._note_competition(objective)
+            note_competition(self.scope, objective)
             objective.look_for_delivery()
         objective.between.losses, objective.between.passes = self.shared
         logged = self._take_logged()
@@ -226,7 +226,7 @@ class Recorder:
             objective.between.losses = [(logged, None)]
         objective.between.clip = self.passes.clip
         objective.between.scale = self.passes.scale
-        notes = [n for n in self.forward.notes if self._belongs(n, objective)] if full else []
+        notes = [n for n in self.forward.notes if belongs(n, objective, self.order)] if full else []
         direction = full or self.schedule(objective.step + 1)
         objective.after_step(full, direction, notes, self.forward.classes if full and fresh else [])
         self.passes.clear()
@@ -250,23 +250,6 @@ class Recorder:
         else:
             self._turns.step(kind_of(optimizer), -id(optimizer))
         self.on_step(self._turns.count)
-
-    def _note_competition(self, objective: Objective) -> None:
-        last = self.scope.last_objective
-        if last is not None and last is not objective and objective.step:
-            for one in (last, objective):
-                one.history.facts["competing"] = True
-        self.scope.last_objective = objective
-
-    def _belongs(self, note: Note, objective: Objective) -> bool:
-        if note.table == "loss" or len(self.order) < 2:
-            return True
-        for other in self.order:
-            if other is not objective and note.module in {
-                s.module for s, mine in zip(other.history["gradient"].subjects, other.optimized, strict=False) if mine
-            }:
-                return False
-        return True
 
     # -- the function mode -----------------------------------------------------------------------------------------
 
