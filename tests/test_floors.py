@@ -10,7 +10,7 @@
  5  report, notes, usual, optimizers, reference.plans
  4  rule, remedy, parameters, trend, row, gains, reference.trainer
  3  history, reference.optimizers
- 2  statistics, adapter, workload, script, reference.network
+ 2  statistics, adapter, packaged, workload, script, reference.network
  1  settings, origin, competition, idle, lineage, reference.activations, reference.losses
  0  errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, reference, reference.layers
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from gradscope.errors import UsageError
 from gradscope.hookspecs import hookimpl
+from gradscope.packaged import Packaged, first_of
 from gradscope.scope import Scope
-from gradscope.workload import Cold, Workload
 
 WATCHES = {
     "tensorflow": "gradscope_tensorflow.watch",
@@ -19,25 +19,18 @@ WATCHES = {
 }
 
 
-class TensorFlowAdapter:
+class TensorFlowAdapter(Packaged):
     """TensorFlow and Keras, behind the Adapter protocol."""
 
     name = "tensorflow"
     install = "pip install 'gradscope-diagnostics[tensorflow]'"
     module = "keras"
-    companions: tuple[str, ...] = ()
+    package = "gradscope_tensorflow"
+    model = "Layer"
 
     def available(self) -> bool:
         """Whether Keras and a backend for it are installed."""
-        return find_spec("keras") is not None and any(find_spec(b) is not None for b in WATCHES)
-
-    def recognizes(self, thing: Any) -> bool:
-        """Whether a model is Keras', told without importing it."""
-        keras = sys.modules.get("keras")
-        if keras is None:
-            return False
-        one = thing[0] if isinstance(thing, list | tuple) and thing else thing
-        return isinstance(one, keras.Layer) or (isinstance(one, type) and issubclass(one, keras.Layer))
+        return super().available() and any(find_spec(b) is not None for b in WATCHES)
 
     def watch(self, scope: Scope, model: Any, optimizer: Any) -> Any:
         """Observes a model and its optimizer. Raises UsageError when Keras runs on what cannot be watched."""
@@ -56,29 +49,10 @@ class TensorFlowAdapter:
 
         return Watch(scope)
 
-    def session(self, scope: Scope) -> Any:
-        """A context in which everything that trains is observed."""
-        from gradscope_tensorflow.session import Session
-
-        return Session(scope)
-
-    def train(self, scope: Scope, workload: Workload) -> None:
-        """Trains a workload, observed, until the scope has enough."""
-        from gradscope_tensorflow.trainer import train
-
-        train(scope, workload)
-
-    def cold(self, scope: Scope, target: Cold) -> None:
-        """Judges signal propagation of a fresh model on random inputs."""
-        from gradscope_tensorflow.cold import cold
-
-        cold(scope, target)
-
 
 def is_of_torch(optimizer: Any) -> bool:
     """Whether an optimizer, or the first of several, is one of torch itself."""
-    one = optimizer[0] if isinstance(optimizer, list | tuple) and optimizer else optimizer
-    return isinstance(one, sys.modules["torch"].optim.Optimizer)
+    return isinstance(first_of(optimizer), sys.modules["torch"].optim.Optimizer)
 
 
 @hookimpl
