@@ -49,10 +49,12 @@ def diagnose(
     plugins: Plugins,
     *,
     failures: Mapping[str, str] | None = None,
+    unread: str | None = None,
 ) -> Report:
     """The report on all histories of one run. A rule that raises is named in its failures and left out.
 
-    failures: the parts of the observer that failed; with any of them nothing can be said.
+    failures: the parts of the observer that failed; with any of them nothing can be said. unread: where steps are that
+    nobody fetched yet.
     """
     everything = plugins.rules()
     thresholds = thresholds_by_rule(everything, settings)
@@ -85,7 +87,7 @@ def diagnose(
         not_judged=tuple(dict.fromkeys(abstentions)),
         watched=watched(live),
         failures=failed | plugins.failures,
-        cannot=why_not(live, failures or {}, next((h.facts["limits"].get("steps") for h in histories), None)),
+        cannot=why_not(live, failures or {}, unread),
         framework=framework,
     )
 
@@ -95,13 +97,13 @@ def told(reason: str, history: History, histories: Sequence[History]) -> str:
     return f"{history.facts.get('objective')}: {reason}" if len(histories) > 1 else reason
 
 
-def why_not(histories: Sequence[History], failed: Mapping[str, str], elsewhere: str | None = None) -> str | None:
-    """Why nothing can be said, or None when something can. failed: the parts of the observer that did. elsewhere: where
-    steps are that were not read yet."""
+def why_not(histories: Sequence[History], failed: Mapping[str, str], unread: str | None = None) -> str | None:
+    """Why nothing can be said, or None when something can. failed: the parts of the observer that did. unread: where
+    steps are that nobody fetched yet."""
     for part, error in failed.items():
         return f"the observation itself failed: {part}: {error}"
-    if not histories and elsewhere:
-        return f"no optimizer step was read: {elsewhere}"
+    if not histories and unread:
+        return f"no optimizer step was read: {unread}"
     if not histories:
         return "no optimizer step was taken: there is nothing to judge"
     steps = max(h.steps for h in histories)

@@ -189,7 +189,8 @@ class Scope:
         """The verdicts on everything seen so far; can be asked for at any time."""
         if self.watched is not None:
             self.watched.refresh()
-        return diagnose(self.histories, self.settings, plugins(), failures=self.failures)
+        unread = self.limits.get("steps")
+        return diagnose(self.histories, self.settings, plugins(), failures=self.failures, unread=unread)
 
     def close(self) -> None:
         """Removes every trace from model, optimizer and framework; report() still works."""

@@ -7,6 +7,7 @@ program. A function that cannot be traced that way is evaluated by JAX alone: th
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,8 @@ class Program:
     frozen: set[int]
     run: Callable[..., Any]
     sizes: list[int] = field(default_factory=list)
+    closed: Any = None
+    """What was traced: it keeps alive the constants that the program was told apart by."""
 
 
 @dataclass(slots=True)
@@ -65,6 +68,10 @@ class Evaluation:
     tree: Any = None
     used: set[Any] = field(default_factory=set)
 
+    def let_go(self) -> None:
+        """Lets go of its arrays; what was measured stays."""
+        self.weights, self.gradients, self.traced, self.tree = [], [], None, None
+
 
 class Evaluator:
     """Evaluates functions as jax.value_and_grad does, and observes them."""
@@ -72,6 +79,7 @@ class Evaluator:
     def __init__(self) -> None:
         self._programs: dict[Any, Program] = {}
         self._counts: dict[Any, int] = {}
+        self._untraceable: set[Any] = set()
 
     def evaluate(
         self, function: Any, argnums: int | Sequence[int], has_aux: bool, args: Any, kwargs: Any
@@ -102,11 +110,17 @@ class Evaluator:
         self, function: Any, places: tuple[int, ...], has_aux: bool, args: Any, kwargs: Any
     ) -> tuple[Any, list[Any], Callable[..., Any]] | None:
         """(closed jaxpr, the arrays that follow the weights, what puts the auxiliary results together again)."""
+        code = getattr(function, "__code__", type(function))
+        if code in self._untraceable:
+            return None
         for moving in (True, False):
+            states = random.getstate(), np.random.get_state()
             try:
                 return self._traced(function, places, has_aux, args, kwargs, moving)
             except Exception:  # noqa: BLE001 - the function's own mistakes show when JAX evaluates it
-                continue
+                random.setstate(states[0])
+                np.random.set_state(states[1])
+        self._untraceable.add(code)
         return None
 
     def _traced(
@@ -135,6 +149,8 @@ class Evaluator:
         weights = tuple(args[p] for p in places)
         rest = [leaves[at] for at in chosen]
         closed = jax.make_jaxpr(flat)(weights, rest)
+        if any(isinstance(c, jax.core.Tracer) for c in [*closed.consts, *inner_constants(closed.jaxpr)]):
+            raise TypeError("another transformation holds what the function closes over")
         value = closed.out_avals[0]
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
             raise TypeError("the value is no real scalar")
@@ -148,14 +164,18 @@ class Evaluator:
 
     def _program(self, function: Any, closed: Any, tree: Any, count: int) -> Program:
         shapes = tuple((getattr(c, "shape", ()), str(getattr(c, "dtype", type(c)))) for c in closed.consts)
-        key = str(closed.jaxpr), shapes, jax.tree.structure(tree)
-        known = self._programs.get(key)
+        inner = tuple(id(c) for c in inner_constants(closed.jaxpr))
+        key = str(closed.jaxpr), shapes, inner, jax.tree.structure(tree)
+        known = self._programs.pop(key, None)
         if known is not None:
+            self._programs[key] = known
             return known
         code = getattr(function, "__code__", type(function))
         self._counts[code] = self._counts.get(code, 0) + 1
         made = build(closed, tree, count, compiled=self._counts[code] <= MOST_PROGRAMS)
         self._programs[key] = made
+        if len(self._programs) > MOST_PROGRAMS:
+            del self._programs[next(iter(self._programs))]
         return made
 
 
@@ -175,6 +195,7 @@ def build(closed: Any, tree: Any, count: int, *, compiled: bool) -> Program:
     plans = plans_of(graph, flow)
     program = Program(graph, leaves, slots, flow, plans, flow.reached(), flow.frozen(), lambda *_: None)
     run = _computation(closed.jaxpr, program)
+    program.closed = closed
     program.run = jax.jit(run) if compiled else run
     return program
 
@@ -198,6 +219,17 @@ def _computation(jaxpr: Any, program: Program) -> Callable[..., Any]:
 
 VALUE_AND_GRAD = jax.value_and_grad
 """JAX' own, whatever it is replaced by later."""
+
+
+def inner_constants(jaxpr: Any) -> list[Any]:
+    """The constants of the functions that are called inside a jaxpr."""
+    found: list[Any] = []
+    for equation in jaxpr.eqns:
+        held = [v for p in equation.params.values() for v in (p if isinstance(p, list | tuple) else (p,))]
+        for one in held:
+            if hasattr(getattr(one, "jaxpr", one), "eqns"):
+                found += [*getattr(one, "consts", ()), *inner_constants(getattr(one, "jaxpr", one))]
+    return found
 
 
 def _is_array(value: Any) -> bool:

@@ -14,8 +14,9 @@ CHUNK = 1024
 
 
 def wide(x: Array) -> Array:
-    """The values as float32, or float64 where they are that."""
+    """The values as float32, or float64 where they are that; of complex numbers their magnitudes."""
     x = jnp.asarray(x)
+    x = jnp.abs(x) if jnp.iscomplexobj(x) else x
     return x if x.dtype in (jnp.float32, jnp.float64) else x.astype(jnp.float32)
 
 
@@ -102,6 +103,7 @@ def magnitude_bits(x: Array) -> tuple[Array, int]:
 def gradient_statistics(gradient: Array) -> Array:
     """(share of zeros, largest finite magnitude, share under the smallest normal number), shape (3,)."""
     g = jnp.asarray(gradient)
+    g = jnp.abs(g) if jnp.iscomplexobj(g) else g
     if not g.size:
         return jnp.zeros(3)
     bits, normal = magnitude_bits(g)
@@ -195,12 +197,12 @@ def sample(arrays: Sequence[Array], most: int = 16384) -> Array:
     return jnp.concatenate(parts) if parts else jnp.zeros(0)
 
 
-def row(gradients: Sequence[Any], sampled: bool = True) -> dict[str, Any]:
+def row(gradients: Sequence[Any]) -> dict[str, Any]:
     """What a step needs to know of its gradients: norms (n,), details (n, 3) and a sample for their direction."""
     norms = [norm(g).astype(jnp.float32) for g in gradients]
     details = [gradient_statistics(g) for g in gradients]
     return {
         "norms": jnp.stack(norms) if norms else jnp.zeros(0),
         "details": jnp.stack(details) if details else jnp.zeros((0, 3)),
-        "direction": sample(gradients) if sampled else jnp.zeros(0),
+        "direction": sample(gradients),
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 NOISE = frozenset({"params", "states", "state", "value", "raw_value", "model"})
 """Words of containers: they lead or end a path and say nothing about the layer."""
@@ -32,7 +33,7 @@ class Leaf:
 
 def leaves_of(tree: Any, stacked: dict[int, int] | None = None) -> list[Leaf]:
     """The leaves of a tree of parameters, in its order. stacked: place of an array -> layers in it, one Leaf each."""
-    found = jax.tree_util.tree_flatten_with_path(tree)[0]
+    found = [(path, array_of(x)) for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]]
     names = unique(trimmed([path_of(path) for path, _ in found]))
     matrices: dict[tuple[str, ...], int] = {}
     for name, (_, value) in zip(names, found, strict=True):
@@ -51,6 +52,16 @@ def leaves_of(tree: Any, stacked: dict[int, int] | None = None) -> list[Leaf]:
             cut = ".".join([*name[:-1], str(layer)])
             leaves.append(Leaf(f"{cut}.{name[-1]}", cut, shape[1:], str(value.dtype), layer, at))
     return leaves
+
+
+def array_of(value: Any) -> Any:
+    """The value itself when it has a shape and a dtype; a number as an array."""
+    return value if hasattr(value, "shape") and hasattr(value, "dtype") else jnp.asarray(value)
+
+
+def is_number(dtype: str) -> bool:
+    """Whether a dtype holds numbers with a fraction: what can be trained."""
+    return "float" in dtype or "complex" in dtype
 
 
 def path_of(path: Sequence[Any]) -> tuple[str, ...]:
@@ -92,7 +103,7 @@ def stacked_in(tree: Any, names: str | Sequence[str]) -> dict[int, int]:
     found = jax.tree_util.tree_flatten_with_path(tree)[0] if wanted else []
     paths = trimmed([path_of(path) for path, _ in found])
     return {
-        at: value.shape[0]
+        at: jnp.shape(value)[0]
         for at, (path, (_, value)) in enumerate(zip(paths, found, strict=True))
-        if len(value.shape) and any(tuple(w.split(".")) == path[: len(w.split("."))] for w in wanted)
+        if jnp.shape(value) and any(tuple(w.split(".")) == path[: len(w.split("."))] for w in wanted)
     }

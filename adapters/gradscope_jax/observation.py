@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from gradscope_jax import measure
 from gradscope_jax.made import Made
 from gradscope_jax.names import Leaf, leaves_of, stacked_in
 from gradscope_jax.objective import Objective
+from gradscope_jax.ring import ABSENT
 
 COLUMNS = ("gradient_norm", *PARAMETER_QUANTITIES)
 """Columns of what observe() returns; its first row holds the loss instead."""
@@ -40,7 +40,8 @@ def observe(
     gets a row of its own. full: whether more than norms are computed; a static argument of the jitted function, such as
     step % 100 == 0, makes the full statistics as rare as they need to be.
 
-    Returns float32 of shape (1 + leaves, 9): row 0 holds the loss (NaN without one), every other row COLUMNS of a leaf.
+    Returns float32 of shape (1 + leaves, 9): row 0 holds the loss, every other row COLUMNS of a leaf; what is not known
+    is ABSENT.
     Arrays that are sharded by jit are reduced over all their shards.
     """
     leaves = leaves_of(grads, stacked_in(grads, stacked))
@@ -50,10 +51,10 @@ def observe(
     change = None if updates is None else cut(leaves, matched("updates", updates, arrays))
     norms = measure.norms(given)
     columns = len(PARAMETER_QUANTITIES)
-    rest = details(given, before, change) if full else jnp.full((len(given), columns), jnp.nan, jnp.float32)
-    head = jnp.full((1, 1 + columns), jnp.nan, jnp.float32)
+    rest = details(given, before, change) if full else jnp.full((len(given), columns), ABSENT, jnp.float32)
+    head = jnp.full((1, 1 + columns), ABSENT, jnp.float32)
     if loss is not None:
-        head = head.at[0, 0].set(jnp.asarray(loss, jnp.float32).reshape(()))
+        head = head.at[0, 0].set(jnp.mean(jnp.asarray(loss, jnp.float32)))
     return jnp.concatenate([head, jnp.concatenate([norms[:, None], rest], axis=1)])
 
 
@@ -61,17 +62,17 @@ def details(gradients: list[Any], before: list[Any] | None, updates: list[Any] |
     """PARAMETER_QUANTITIES of every leaf, shape (leaves, 8); NaN where they cannot be known."""
     rows = []
     for at, gradient in enumerate(gradients):
-        found = jnp.full(5, jnp.nan, jnp.float32)
+        found = jnp.full(5, ABSENT, jnp.float32)
         if before is not None:
             old = before[at]
             new = old if updates is None else (old + updates[at]).astype(old.dtype)
             found = measure.parameter_statistics(old, new).astype(jnp.float32)
             if updates is None:
-                found = found.at[2:4].set(jnp.nan)
+                found = found.at[2:4].set(ABSENT)
         elif updates is not None:
             found = found.at[2].set(measure.norm(updates[at]).astype(jnp.float32))
         rows.append(jnp.concatenate([measure.gradient_statistics(gradient).astype(jnp.float32), found]))
-    return jnp.stack(rows)
+    return jnp.stack(rows) if rows else jnp.zeros((0, len(PARAMETER_QUANTITIES)), jnp.float32)
 
 
 def cut(leaves: Sequence[Leaf], arrays: Sequence[Any]) -> list[Any]:
@@ -113,11 +114,12 @@ class Recording:
         write(self.objective.history, [self._row(np.asarray(a, "f8")) for a in arrays])
 
     def _row(self, cells: Any) -> Row:
-        norms, loss = cells[1:, 0], float(cells[0, 0])
+        known = np.where(cells < ABSENT / 2, np.nan, cells)
+        norms, loss = known[1:, 0], float(cells[0, 0])
         row = Row(self.step, len(norms), list(range(len(norms))), [], norms)
-        row.parameters = None if np.isnan(cells[1:, 1]).all() else cells[1:, 1:]
-        row.losses = [] if math.isnan(loss) and not np.isnan(norms).any() else [(loss, None)]
-        row.values = {"skipped": 0.0, "backward_passes": 1.0}
+        row.parameters = None if (cells[1:, 1] < ABSENT / 2).all() else known[1:, 1:]
+        row.losses = [] if loss < ABSENT / 2 else [(loss, None)]
+        row.values = {"skipped": 0.0, "backward_passes": 1.0, "carried_over": 0.0}
         self.step += 1
         return row
 

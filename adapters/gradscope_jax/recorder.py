@@ -23,6 +23,8 @@ STEPS = "optax steps"
 BY_HAND = Made("by hand")
 MOST_WAITING = 64
 """Evaluations that are kept until a step uses them."""
+HELD = 4
+"""So many of them with their arrays, the others with their numbers."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,11 +64,13 @@ class Recorder:
         for one in list(self._open):
             if one.program is not None and one.program is seen.program:
                 self._close(one, seen)
-        last = next((e for e in reversed(self.waiting) if e.program is seen.program), None)
+        last = next((e for e in reversed(self.waiting) if e.program is seen.program and e.weights), None)
         if last is not None and not last.used and not self._optimized(last) and moved(last, seen):
             self._step_by_hand(last, seen)
         self.waiting = [e for e in self.waiting if not e.used][-MOST_WAITING:]
         self.waiting.append(seen)
+        for old in self.waiting[:-HELD]:
+            old.let_go()
 
     def stepped(self) -> None:
         """Ends the observation when it has seen enough steps."""
@@ -92,7 +96,7 @@ class Recorder:
             self._close(one)
         before = jax.tree.leaves(parameters) if parameters is not None else None
         before = before if before is not None and len(before) == len(given) else None
-        objective = self._objective(made, id(made))
+        objective = self._objective(made, (id(made), tuple(g.shape for g in given)))
         mine = self._evaluations_of(objective, given, before)
         program, places = self._survey(objective, gradients, given, before, mine)
         objective.begin(given, before)
@@ -185,11 +189,15 @@ class Recorder:
     def _evaluations_of(self, objective: Objective, gradients: list[Any], before: list[Any] | None) -> list[Evaluation]:
         """Those that wait and have to do with a step: they share an array with it, or nobody else could."""
         fresh = [e for e in self.waiting if id(objective) not in e.used]
-        if len(self.objectives) < 2:
-            return fresh
-        ids = {id(a) for a in [*gradients, *(before or [])]}
-        related = [e for e in fresh if not ids.isdisjoint(map(id, [*e.gradients, *e.weights]))]
-        return related or [e for e in fresh if not e.used]
+        for mine, theirs in ((gradients, "gradients"), (before or [], "weights")):
+            ids = set(map(id, mine))
+            related = [e for e in fresh if not ids.isdisjoint(map(id, getattr(e, theirs)))]
+            if related and theirs == "gradients":
+                return related
+            programs = {id(e.program) for e in related}
+            if related:
+                return [e for e in fresh if id(e.program) in programs]
+        return fresh if len(self.objectives) < 2 else [e for e in fresh if not e.used]
 
     def _survey(
         self,
@@ -201,7 +209,7 @@ class Recorder:
     ) -> tuple[Program | None, list[int] | None]:
         """Names the parameters, and learns which of them the loss reaches. Gives the program of the loss, and the place
         of each array among its weights, when that is known."""
-        one = next((e for e in reversed(mine) if e.program is not None), None)
+        one = next((e for e in reversed(mine) if e.program is not None and e.weights), None)
         places = placed(one, gradients, before) if one is not None else None
         if objective.leaves and (objective.step > 2 or places is None):
             return one.program if one is not None else None, places

@@ -32,6 +32,7 @@ class Session:
         self.depth = 0
         """How many wrapped calls are running: what they call in turn is theirs."""
         self.evaluate = guarded("jax graph", scope.failures, self._evaluate)
+        self.collect = guarded("optax.MultiSteps", scope.failures, _is_last)
         self._known: set[str] = set()
         self._patches = Patches()
         self._stack = contextlib.ExitStack()
@@ -150,20 +151,26 @@ def _update(original: Any, made: Made) -> Any:
     """The update of a transformation: of several that hold each other the outermost counts."""
 
     @wraps(original)
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+    def update(updates: Any, state: Any, *others: Any, **extra: Any) -> Any:
         session = current()
         if session is None or made.collects or _traced(updates):
-            return original(updates, state, params, **extra)
+            return original(updates, state, *others, **extra)
         session.depth += 1
         try:
-            result = original(updates, state, params, **extra)
+            result = original(updates, state, *others, **extra)
         finally:
             session.depth -= 1
+        params = others[0] if others else extra.get("params")
         session.recorder.updated(made, updates, state, params, result[0])
         return result
 
     update.gradscope_made = made  # type: ignore[attr-defined]
     return update
+
+
+def _is_last(found: list[bool], steps: Any, state: Any) -> None:
+    """Tells whether MultiSteps has the last gradient of several."""
+    found.append(int(state.mini_step) == int(steps._every_k_schedule(state.gradient_step)) - 1)
 
 
 def _collect(original: Any) -> Any:
@@ -174,7 +181,9 @@ def _collect(original: Any) -> Any:
         session = current()
         if session is None or _traced((updates, state)):
             return original(steps, updates, state, params, **extra)
-        last = int(state.mini_step) == int(steps._every_k_schedule(state.gradient_step)) - 1
+        found = [True]
+        session.collect(found, steps, state)
+        last = found[-1]
         session.depth += not last
         try:
             return original(steps, updates, state, params, **extra)

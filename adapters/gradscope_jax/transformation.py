@@ -1,7 +1,7 @@
 """watch(): an optax transformation whose state carries the statistics of the last steps, and read() that fetches them.
 
 Nothing leaves the device for it, and no callback slows the compiled step: the norms of the gradients of the last 64
-steps, and some entries of the gradients, parameters and updates of the last one, are part of the optimizer's state.
+steps, and some entries of the gradients and parameters of the last two, are part of the optimizer's state.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from gradscope.errors import UsageError
+from gradscope.guard import guarded
 from gradscope.scope import Scope
 
 from gradscope_jax import measure
 from gradscope_jax.made import Made, made_of
-from gradscope_jax.names import leaves_of, stacked_in
+from gradscope_jax.names import Leaf, is_number, leaves_of, stacked_in
 from gradscope_jax.observation import cut
-from gradscope_jax.ring import HEAD, ROWS, Track, Tracks, WatchState
+from gradscope_jax.ring import ABSENT, HEAD, ROWS, Tracks, WatchState
 
 
 def watch(
@@ -28,73 +29,101 @@ def watch(
 ) -> optax.GradientTransformationExtraArgs:
     """A transformation that observes what an optimizer gets, and passes it on unchanged.
 
-    With an optimizer: `tx = gradscope_jax.watch(scope, optax.adam(1e-3))`, which also sees the updates. Without: to be
-    chained before one, `optax.chain(gradscope_jax.watch(scope), optax.adam(1e-3))`. The loss comes by
-    `tx.update(grads, state, params, value=loss)`, or by `scope.log(loss=loss)` once after every step. stacked: names of
-    subtrees whose arrays hold several layers along their first axis.
+    With an optimizer: `tx = gradscope_jax.watch(scope, optax.adam(1e-3))`. Without, to be chained before one:
+    `optax.chain(gradscope_jax.watch(scope), optax.adam(1e-3))`. The loss comes by
+    `tx.update(grads, state, params, value=loss)`, or by `scope.log(loss=loss)` once after every step; updates are seen
+    where `params` are given. stacked: names of subtrees whose arrays hold several layers along their first axis.
 
     `gradscope_jax.read(scope, opt_state)` fetches the last 64 steps from the state: call it so often to see all, and
-    before the report. Norms of gradients are exact; those of parameters and updates are estimated, in
-    arrays of more than 4096 entries, from so many of them.
+    before the report. Norms of gradients are exact; those of parameters and updates are estimated, in arrays of more
+    than 4096 entries, from so many of them.
 
-    Raises UsageError for what is no Scope or no transformation.
+    Raises UsageError for what is no Scope or no transformation, and for MultiSteps, whose optimizer is to be watched.
     """
     if not isinstance(scope, Scope):
+        raise UsageError(f"watch(): expected a gradscope.Scope first, got {type(scope).__name__}: gradscope.watch()")
+    if isinstance(optimizer, optax.MultiSteps) or isinstance(
+        getattr(getattr(optimizer, "update", None), "__self__", None), optax.MultiSteps
+    ):
         raise UsageError(
-            f"watch(): expected a gradscope.Scope first, got {type(scope).__name__}; scope = gradscope.watch()"
+            "watch(): MultiSteps calls its optimizer in every step and uses it in some; expected "
+            "optax.MultiSteps(gradscope_jax.watch(scope, optimizer), k), whose steps are those of each gradient"
         )
     if optimizer is not None and not hasattr(optimizer, "update"):
         raise UsageError(f"watch(): expected an optax transformation, got {type(optimizer).__name__}")
     if scope.watched is None:
-        scope.watched = Tracks()
+        scope.watched = Tracks(scope)
     if not isinstance(scope.watched, Tracks):
-        raise UsageError(
-            "watch(): this scope watches something else; expected one of its own, scope = gradscope.watch()"
-        )
-    track = Track(scope, made_of(optimizer) or Made("optimizer"))
-    number = len(scope.watched.all)
-    scope.watched.all.append(track)
-    inner = optax.with_extra_args_support(optimizer) if optimizer is not None else None
+        raise UsageError("watch(): this scope watches something else; expected one of its own: gradscope.watch()")
+    tracks = scope.watched
+    made = made_of(optimizer) or Made("optimizer")
+    inner = optax.with_extra_args_support(optimizer) if optimizer is not None else optax.identity()
+    inner = optax.with_extra_args_support(inner)
+
+    def add_row(found: list[WatchState], updates: Any, state: WatchState, params: Any, loss: Any) -> None:
+        found.append(noted(updates, state, params, loss, stacked))
+
+    note = guarded("jax watch", scope.failures, add_row)
 
     def init(params: Any) -> WatchState:
-        leaves = leaves_of(params, stacked_in(params, stacked))
-        track.survey(leaves)
+        leaves = [leaf for leaf in leaves_of(params, stacked_in(params, stacked)) if is_number(leaf.dtype)]
+        entries = sum(measure.sampled_size(math.prod(leaf.shape)) for leaf in leaves)
+        dtype = jnp.result_type(jnp.float32, *(leaf.dtype for leaf in leaves))
         return WatchState(
             jnp.zeros((), jnp.int32),
             jnp.full((ROWS, HEAD + len(leaves)), -1.0, jnp.float32),
-            jnp.full((4, sum(measure.sampled_size(math.prod(leaf.shape)) for leaf in leaves)), jnp.nan, jnp.float32),
-            inner.init(params) if inner is not None else (),
-            number,
+            jnp.zeros((4, entries), dtype),
+            jnp.zeros((), jnp.int32),
+            jnp.asarray(tracks.add(made, leaves), jnp.int32),
+            inner.init(params),
         )
 
     def update(updates: Any, state: WatchState, params: Any = None, **extra: Any) -> tuple[Any, WatchState]:
-        result, held = updates, state.inner
-        if inner is not None:
-            result, held = inner.update(updates, state.inner, params, **extra)
-        leaves = leaves_of(updates, stacked_in(updates, stacked))
-        track.survey(leaves)
-        gradients = cut(leaves, jax.tree.leaves(updates))
-        loss = extra.get("value", extra.get("loss", jnp.nan))
-        head = [state.count, loss, rate_of(held)]
-        row = jnp.concatenate(
-            [jnp.stack([jnp.asarray(h, jnp.float32).reshape(()) for h in head]), measure.norms(gradients)]
-        )
-        rows = state.rows.at[state.count % ROWS].set(row)
-        last = state.samples
-        now = sampled(cut(leaves, jax.tree.leaves(params))) if params is not None else last[1]
-        samples = jnp.stack([sampled(gradients), now, last[0], last[1]])
-        return result, WatchState(state.count + 1, rows, samples, held, number)
+        result, held = inner.update(updates, state.inner, params, **extra)
+        state = state._replace(inner=held)
+        found: list[WatchState] = []
+        note(found, updates, state, params, extra.get("value", extra.get("loss")))
+        return result, found[0] if found else state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def sampled(arrays: Sequence[Any]) -> jax.Array:
-    """Some entries of each array, one after the other, float32."""
-    return jnp.concatenate([measure.blocks(x).astype(jnp.float32) for x in arrays])
+def noted(updates: Any, state: WatchState, params: Any, loss: Any, stacked: str | Sequence[str]) -> WatchState:
+    """The state with one more row. Raises ValueError when the gradients are no longer those that init() got."""
+    leaves = leaves_of(updates, stacked_in(updates, stacked))
+    if len(leaves) != state.rows.shape[1] - HEAD:
+        raise ValueError(f"init() saw {state.rows.shape[1] - HEAD} parameters, update() {len(leaves)} gradients")
+    gradients = cut(leaves, jax.tree.leaves(updates))
+    head = [state.count, ABSENT if loss is None else jnp.mean(loss), rate_of(state.inner)]
+    numbers = [jnp.asarray(h, jnp.float32).reshape(()) for h in head]
+    row = jnp.concatenate([jnp.stack(numbers), measure.norms(gradients)])
+    last, before = state.samples, same_leaves(updates, params)
+    now = sampled(leaves, before, last.dtype) if before is not None else last[1]
+    return state._replace(
+        count=state.count + 1,
+        rows=state.rows.at[state.count % ROWS].set(row),
+        samples=jnp.stack([sampled(leaves, jax.tree.leaves(updates), last.dtype), now, last[0], last[1]]),
+        known=state.known + 1 if before is not None else jnp.zeros_like(state.known),
+    )
+
+
+def same_leaves(updates: Any, params: Any) -> list[Any] | None:
+    """The parameter of each gradient, by its path; None when they cannot be matched."""
+    held = dict(jax.tree_util.tree_flatten_with_path(params)[0])
+    found = [(held.get(path), g) for path, g in jax.tree_util.tree_flatten_with_path(updates)[0]]
+    if any(p is None or jnp.shape(p) != jnp.shape(g) for p, g in found):
+        return None
+    return [p for p, _ in found]
+
+
+def sampled(leaves: Sequence[Leaf], arrays: Sequence[Any], dtype: Any) -> jax.Array:
+    """Some entries of each leaf, one after the other."""
+    parts = [measure.blocks(jnp.asarray(x)).astype(dtype) for x in cut(leaves, arrays)]
+    return jnp.concatenate([jnp.zeros(0, dtype), *parts])
 
 
 def rate_of(state: Any) -> Any:
-    """The learning rate that a state holds (optax.inject_hyperparams); NaN without one."""
+    """The learning rate that a state holds (optax.inject_hyperparams); -1 without one."""
     held = getattr(state, "hyperparams", None)
     if held is not None and "learning_rate" in held:
         return held["learning_rate"]
@@ -103,20 +132,31 @@ def rate_of(state: Any) -> Any:
             found = rate_of(one)
             if not isinstance(found, float):
                 return found
-    return math.nan
+    return -1.0
 
 
 def read(scope: Scope, opt_state: Any) -> None:
     """Fetches the steps that are still in an optimizer's state. Call it before a report, or whenever it is convenient.
 
-    Raises UsageError when no watch() is in the state.
+    Raises UsageError when no watch() of this scope is in the state, or many in one (vmap).
     """
     states = [s for s in jax.tree.leaves(opt_state, is_leaf=_is_state) if _is_state(s)]
     tracks = scope.watched.all if isinstance(scope.watched, Tracks) else []
     if not states or not tracks:
-        raise UsageError("read(): no gradscope_jax.watch(scope) in this state; expected the state of its optimizer")
+        raise UsageError(
+            "read(): no gradscope_jax.watch(scope) in this state, or the scope was closed; expected the state of an "
+            "optimizer that was made with this scope, before scope.close()"
+        )
     for state in states:
-        tracks[state.number].receive(*jax.device_get((state.rows, state.samples)))
+        if jnp.ndim(state.count):
+            raise UsageError("read(): the state holds several runs (vmap); expected the state of one of them")
+        count, number, *fetched = jax.device_get((state.count, state.number, state.rows, state.samples, state.known))
+        if int(number) >= len(tracks) or len(tracks[int(number)].leaves) != fetched[0].shape[1] - HEAD:
+            raise UsageError("read(): this state belongs to another scope")
+        if int(count):
+            tracks[int(number)].receive(*fetched)
+    if isinstance(scope.watched, Tracks):
+        scope.watched.told()
 
 
 def _is_state(value: Any) -> bool:

@@ -1,0 +1,194 @@
+"""Odd trees, odd losses and odd optimizers: nothing of it may break, or change, what the user runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradscope
+import numpy as np
+import pytest
+from gradscope.errors import UsageError
+
+jax = pytest.importorskip("jax")
+optax = pytest.importorskip("optax")
+
+import jax.numpy as jnp  # noqa: E402
+
+import gradscope_jax  # noqa: E402
+from tests.adapters.jax.programs import run  # noqa: E402
+
+
+def stepped(tx: Any, params: Any, grads: Any, steps: int = 3, **extra: Any) -> Any:
+    """The state after some jitted steps."""
+    state = tx.init(params)
+    update = jax.jit(lambda grads, state, params: tx.update(grads, state, params, **extra))
+    for _ in range(steps):
+        _, state = update(grads, state, params)
+    return state
+
+
+TREES = {
+    "empty": ({}, {}),
+    "one array": (np.ones(3, "f4"), np.ones(3, "f4")),
+    "numbers": ({"a": 0.5}, {"a": 0.1}),
+    "holes": ({"a": np.ones(3, "f4"), "b": None}, {"a": np.ones(3, "f4"), "b": None}),
+    "integers beside": ({"a": np.ones(3, "f4"), "n": np.ones(2, "i4")}, {"a": np.ones(3, "f4"), "n": None}),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_trees_that_optax_takes_are_taken(name: str) -> None:
+    params, grads = TREES[name]
+    scope = gradscope.watch()
+    state = stepped(gradscope_jax.watch(scope, optax.sgd(0.1)), params, grads)
+    assert not scope.failures
+    if jax.tree.leaves(grads):
+        gradscope_jax.read(scope, state)
+        assert scope.report().watched["steps"] == 3
+
+
+def test_a_step_without_parameters_says_nothing_of_them() -> None:
+    scope = gradscope.watch()
+    tx = gradscope_jax.watch(scope, optax.sgd(0.1))
+    params = {"w": jnp.ones(4)}
+    state = tx.init(params)
+    for _ in range(8):
+        _, state = jax.jit(tx.update)({"w": jnp.ones(4)}, state)
+    gradscope_jax.read(scope, state)
+    report = scope.report()
+    assert (report.watched["steps"], [v.name for v in report.verdicts]) == (8, [])
+    assert len(scope.histories[0]["parameter"]) == 0
+
+
+def test_reading_after_each_step_sees_the_updates() -> None:
+    scope = gradscope.watch()
+    tx = gradscope_jax.watch(scope, optax.sgd(0.1))
+    params = {"w": jnp.ones(4)}
+    state = tx.init(params)
+    for _ in range(8):
+        updates, state = tx.update({"w": jnp.ones(4)}, state, params)
+        params = optax.apply_updates(params, updates)
+        gradscope_jax.read(scope, state)
+    assert scope.histories[0]["parameter"].series("update_norm", "w") == pytest.approx([0.2] * 7, rel=1e-5)
+
+
+def test_a_loss_that_is_nan_is_one_and_none_is_none() -> None:
+    for extra, expected in (({"value": jnp.nan}, [1.0] * 3), ({}, [np.nan] * 3)):
+        scope = gradscope.watch()
+        params = {"w": jnp.ones(4)}
+        state = stepped(gradscope_jax.watch(scope, optax.sgd(0.1)), params, params, **extra)
+        gradscope_jax.read(scope, state)
+        assert scope.histories[0].run("loss_nonfinite") == pytest.approx(expected, nan_ok=True)
+
+
+def test_nothing_is_nan_that_the_user_did_not_make_so() -> None:
+    with jax.debug_nans(True):
+        scope = gradscope.watch()
+        params = {"w": jnp.ones(4)}
+        gradscope_jax.read(scope, stepped(gradscope_jax.watch(scope, optax.sgd(0.1)), params, params))
+        jax.jit(gradscope_jax.observe)(params)
+
+
+def test_several_steps_in_one_are_refused_with_what_would_work() -> None:
+    scope = gradscope.watch()
+    for made in (optax.MultiSteps(optax.sgd(0.1), 4), optax.MultiSteps(optax.sgd(0.1), 4).gradient_transformation()):
+        with pytest.raises(UsageError, match=r"MultiSteps\(gradscope_jax"):
+            gradscope_jax.watch(scope, made)
+
+
+def test_two_states_are_told_apart_and_a_log_for_both_is_refused() -> None:
+    scope = gradscope.watch()
+    tx = gradscope_jax.watch(scope, optax.sgd(0.1))
+    states = [stepped(tx, {"w": jnp.ones(n)}, {"w": jnp.full(n, 2.0)}) for n in (4, 9)]
+    for state in states:
+        gradscope_jax.read(scope, state)
+    norms = [h["gradient"].column("gradient_norm")[0, 0] for h in scope.histories]
+    assert norms == pytest.approx([4, 6])
+    with pytest.raises(UsageError, match="several optimizers"):
+        scope.log(loss=1.0)
+    with pytest.raises(UsageError, match="another scope|no gradscope_jax"):
+        gradscope_jax.read(gradscope.watch(), states[0])
+
+
+def test_the_state_can_be_saved() -> None:
+    serialization = pytest.importorskip("flax.serialization")
+    params = {"w": jnp.ones(4)}
+    tx = gradscope_jax.watch(gradscope.watch(), optax.adam(0.1))
+    state = stepped(tx, params, params)
+    again = serialization.from_bytes(tx.init(params), serialization.to_bytes(state))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((np.asarray(a) == np.asarray(b)).all()), state, again))
+
+
+def test_constants_of_inner_functions_are_told_apart(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+for i in range(6):
+    y = jnp.arange(3.0) + i
+    g = jax.grad(lambda w: jax.jit(lambda w: jnp.sum(w * y))(w))(jnp.ones(3))
+    assert (g == y).all(), (g, y)
+""",
+    )
+
+
+def test_a_random_loss_draws_as_often_as_alone(tmp_path: Path) -> None:
+    body = """
+np.random.seed(0)
+def loss_fn(w):
+    loss = jnp.sum(w) * np.random.rand()
+    return loss * 2 if loss > 0 else loss
+seen = [float(jax.grad(loss_fn)(jnp.ones(2))[0]) for _ in range(5)]
+np.random.seed(0)
+assert np.allclose(seen, [2 * np.random.rand() for _ in range(5)]), seen
+"""
+    run(tmp_path, body)
+
+
+def test_transformations_of_two_arguments_are_called_as_they_were(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+tx = optax.GradientTransformation(lambda p: (), lambda g, s: (g, s))
+assert tx.update({"w": jnp.ones(2)}, ())[1] == ()
+""",
+    )
+
+
+def test_gradients_per_sample_leave_the_rest_seen(tmp_path: Path) -> None:
+    outcome = run(
+        tmp_path,
+        """
+params = init(0, 8, 16, 1)
+tx = optax.sgd(1e-2)
+state = tx.init(params)
+for x, y, c in batches(4):
+    each = jax.vmap(lambda x, y: jax.grad(lambda p: (mlp(p, x)[0] - y) ** 2)(params))(x, y)
+    loss, grads = jax.value_and_grad(lambda p: jnp.mean((mlp(p, x)[:, 0] - y) ** 2))(params)
+    updates, state = tx.update(grads, state)
+    params = optax.apply_updates(params, updates)
+""",
+    )
+    assert outcome.scope is not None and not outcome.scope.failures
+    assert np.isfinite(outcome.scope.histories[0].run("loss")).all()
+
+
+def test_a_gradient_of_something_else_is_no_part_of_the_step(tmp_path: Path) -> None:
+    outcome = run(
+        tmp_path,
+        """
+params = init(0, 8, 16, 1)
+tx = optax.sgd(1e-3)
+state = tx.init(params)
+loss_fn = lambda p, x, y: jnp.mean((mlp(p, x)[:, 0] - y) ** 2)
+for x, y, c in batches(4):
+    loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+    jax.value_and_grad(loss_fn)(params, 100 * x, y)
+    updates, state = tx.update(grads, state, params)
+    params = optax.apply_updates(params, updates)
+""",
+    )
+    assert outcome.scope is not None
+    history = outcome.scope.histories[0]
+    assert (history.run("backward_passes") == 1).all()
+    assert history.run("loss").max() < 1000
