@@ -33,7 +33,6 @@ class Forward:
     def __init__(self, names: Names):
         self.names = names
         self.active = False
-        self.mode_active = False
         self.stack: list[torch.nn.Module] = []
         self.notes: list[Note] = []
         self.classes: list[tuple[str, Tensor]] = []

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from gradscope.frames import users_line
 from gradscope.notes import comparison_traits, logarithm_note, loss_note, site_of
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from gradscope_torch import measure
 from gradscope_torch.forward import Forward, wrapped
@@ -79,32 +76,13 @@ LOGARITHMS = frozenset({"log", "log_", "log2", "log10"})
 MOST_CLASSES = 4096
 
 
-class FunctionMode(TorchFunctionMode):
-    """Passes every call through unchanged and notes the few that matter."""
-
-    def __init__(self, forward: Forward, guard: Callable[..., None]):
-        super().__init__()
-        self.forward = forward
-        self.guard = guard
-        self._process = os.getpid()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        name = getattr(func, "__name__", "")
-        if self.forward.active and name in INTERESTING and torch.is_grad_enabled() and os.getpid() == self._process:
-            self.guard(self, name, args, kwargs, result)
-        return result
-
-
 INTERESTING = frozenset(ACTIVATIONS) | VIEWS | DIFFERENCES | PRODUCTS | LOSSES | LOGARITHMS
 
 
-def observe(mode: FunctionMode, name: str, args: Any, kwargs: Any, result: Any) -> None:
+def observe(forward: Forward, name: str, args: Any, kwargs: Any, result: Any) -> None:
     """Notes one call of an interesting function."""
     if torch._C._current_graph_task_id() != -1:
         return
-    forward = mode.forward
     given = args[0] if args else kwargs.get("input")
     if name in VIEWS:
         if isinstance(result, Tensor) and isinstance(given, Tensor):

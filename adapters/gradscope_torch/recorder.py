@@ -12,11 +12,11 @@ from gradscope.guard import guarded
 from gradscope.schedule import Schedule
 from gradscope.scope import Scope
 from torch import Tensor
-from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from gradscope_torch import patches
 from gradscope_torch.forward import Forward
-from gradscope_torch.functions import FunctionMode, observe
+from gradscope_torch.functions import observe
+from gradscope_torch.mode import FunctionMode
 from gradscope_torch.names import Names
 from gradscope_torch.objective import Objective, kind_of
 from gradscope_torch.passes import Mark, Passes
@@ -64,7 +64,7 @@ class Recorder:
         self._reach = Reach()
         self._open: tuple[Mark, Seen] | None = None
         failures = scope.failures
-        self.mode = FunctionMode(self.forward, guarded("torch functions", failures, observe))
+        self.mode = FunctionMode(self.forward, scope.limits, guarded("torch functions", failures, observe))
         self.meet = guarded(MODULES, failures, self._meet)
         self.enter = guarded(MODULES, failures, self._enter)
         self.leave = guarded(MODULES, failures, self._leave)
@@ -221,7 +221,7 @@ class Recorder:
             note_competition(self.scope, objective)
             objective.look_for_delivery()
         objective.between.losses, objective.between.passes = self.shared
-        logged = self._take_logged()
+        logged = self.scope.take_logged()
         if logged is not None and not objective.between.losses:
             objective.between.losses = [(logged, None)]
         objective.between.clip = self.passes.clip
@@ -235,10 +235,6 @@ class Recorder:
             objective.history.facts["called"] = sorted(self.forward.called)
         self.forward.active = any(self.schedule(o.step) for o in self.order)
 
-    def _take_logged(self) -> float | None:
-        take = getattr(self.scope, "take_logged", None)
-        return take() if take is not None else None
-
     def _count(self, optimizer: Any) -> None:
         """Tells how many steps were taken, those included that were not observed because the observer failed."""
         if STEPS in self.scope.failures:
@@ -251,30 +247,7 @@ class Recorder:
             self._turns.step(kind_of(optimizer), -id(optimizer))
         self.on_step(self._turns.count)
 
-    # -- the function mode -----------------------------------------------------------------------------------------
-
-    def push_mode(self) -> None:
-        """Enters the function mode, unless a mode that is not ours is on: that stack must stay the user's."""
-        if self.forward.mode_active:
-            return
-        foreign = [m for m in _get_current_function_mode_stack() if not (isinstance(m, FunctionMode) or is_default(m))]
-        if foreign:
-            kind = type(foreign[-1]).__name__
-            self.scope.limits.setdefault("activations", f"another torch function mode is on ({kind})")
-            return
-        self.mode.__enter__()
-        self.forward.mode_active = True
-
-    def pop_mode(self) -> None:
-        """Leaves the function mode, wherever in the stack it is; the others stay as they are."""
-        if not self.forward.mode_active or not any(m is self.mode for m in _get_current_function_mode_stack()):
-            return
-        above = []
-        while (mode := _pop_mode()) is not self.mode:
-            above.append(mode)
-        for mode in reversed(above):
-            _push_mode(mode)
-        self.forward.mode_active = False
+    # -- beginning and end ------------------------------------------------------------------------------------------
 
     def listen(self) -> None:
         """From now on backward, clipping and scaling are heard."""
@@ -283,7 +256,7 @@ class Recorder:
     def close(self) -> None:
         """Hears nothing any more, and writes what waited."""
         patches.unlisten(self)
-        self.pop_mode()
+        self.mode.pop()
         self._running.clear()
         self.refresh()
         self.forward.reset()
@@ -303,12 +276,6 @@ class Recorder:
 def key_of(optimizer: Any) -> frozenset[int]:
     """Which parameters an optimizer holds."""
     return frozenset(id(p) for g in optimizer.param_groups for p in g["params"])
-
-
-def is_default(mode: Any) -> bool:
-    """Whether a mode is that of torch.set_default_device(), which keeps to the bottom of the stack by itself. One of
-    `with torch.device(...)` does not: its end would take ours away instead."""
-    return mode is getattr(getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None), "device_context", None)
 
 
 def has_closure(args: Any, kwargs: Any) -> bool:

@@ -40,7 +40,7 @@ class Session:
             torch_optimizer.register_optimizer_step_post_hook(self.recorder.step_ended),
         ]
         self.recorder.listen()
-        self.recorder.push_mode()
+        self.recorder.mode.push()
         self._eager = run_eagerly()
         return self
 

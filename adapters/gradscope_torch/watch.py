@@ -57,7 +57,7 @@ class Watch:
         self._forward_handles: list[Any] = []
         self._handles: list[Any] = []
         self._prepare = guarded(MODULES, scope.failures, self._switch_hooks)
-        self._push_mode = guarded(MODULES, scope.failures, self.recorder.push_mode)
+        self._push_mode = guarded(MODULES, scope.failures, self.recorder.mode.push)
         self.recorder.on_step = self._prepare
         for one in self.optimizers:
             self._handles.append(one.register_step_pre_hook(Hook(self.recorder.step_begins)))
@@ -105,7 +105,7 @@ class Watch:
         for handle in self._forward_handles:
             handle.remove()
         self._forward_handles = []
-        self.recorder.pop_mode()
+        self.recorder.mode.pop()
 
     def _enter(self, module: torch.nn.Module, _args: Any) -> None:
         if not self.recorder.forward.stack and torch.is_grad_enabled():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradscope
+import pytest
 import torch
 from gradscope import Report, Scope
 from torch import nn
@@ -14,6 +15,7 @@ from torch import nn
 from gradscope_torch.session import Session
 
 Loop = Callable[[], Any]
+OBSERVERS = pytest.mark.parametrize("observer", ["watch", "session"])
 
 
 def mlp(*, dropout: float = 0.0, seed: int = 0) -> nn.Sequential:
@@ -79,3 +81,13 @@ def weights_of(model: nn.Module) -> list[torch.Tensor]:
 def same(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
     """Whether two lists of tensors are equal bit for bit."""
     return len(left) == len(right) and all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def observed(observer: str, model: Any, optimizer: Any, loop: Loop) -> Scope:
+    """The closed scope of a loop under one of both observers."""
+    return watched(model, optimizer, loop) if observer == "watch" else in_session(loop)
+
+
+def subjects(scope: Scope, table: str = "gradient", objective: int = 0) -> list[str]:
+    """The names in a table."""
+    return [s.name for s in scope.histories[objective][table].subjects]

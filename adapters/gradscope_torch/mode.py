@@ -1,0 +1,63 @@
+"""The function mode that hears of every call of torch, and its place in the stack of modes, which is the user's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
+
+from gradscope_torch.forward import Forward
+from gradscope_torch.functions import INTERESTING
+
+
+class FunctionMode(TorchFunctionMode):
+    """Passes every call through unchanged and notes the few that matter."""
+
+    def __init__(self, forward: Forward, limits: dict[str, str], observe: Callable[..., None]):
+        """observe(forward, name, args, kwargs, result) notes a call. limits: where it is told that none is heard."""
+        super().__init__()
+        self.forward = forward
+        self.limits = limits
+        self.observe = observe
+        self._process = os.getpid()
+        self._on = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if self.forward.active and name in INTERESTING and torch.is_grad_enabled() and os.getpid() == self._process:
+            self.observe(self.forward, name, args, kwargs, result)
+        return result
+
+    def push(self) -> None:
+        """Enters the mode, unless one that is not ours is on: that stack must stay the user's."""
+        if self._on:
+            return
+        foreign = [m for m in _get_current_function_mode_stack() if not (isinstance(m, FunctionMode) or is_default(m))]
+        if foreign:
+            kind = type(foreign[-1]).__name__
+            self.limits.setdefault("activations", f"another torch function mode is on ({kind})")
+            return
+        self.__enter__()
+        self._on = True
+
+    def pop(self) -> None:
+        """Leaves the mode, wherever in the stack it is; the others stay as they are."""
+        if not self._on or not any(m is self for m in _get_current_function_mode_stack()):
+            return
+        above = []
+        while (mode := _pop_mode()) is not self:
+            above.append(mode)
+        for mode in reversed(above):
+            _push_mode(mode)
+        self._on = False
+
+
+def is_default(mode: Any) -> bool:
+    """Whether a mode is that of torch.set_default_device(), which keeps to the bottom of the stack by itself. One of
+    `with torch.device(...)` does not: its end would take ours away instead."""
+    return mode is getattr(getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None), "device_context", None)
