@@ -16,7 +16,7 @@ from gradscope_tensorflow.names import Names
 from gradscope_tensorflow.objective import Objective, clipping, dense, details
 from gradscope_tensorflow.origin import origin_of
 from gradscope_tensorflow.recorder import described
-from gradscope_tensorflow.ring import ABSENT, HEAD, Head, Ring, head_of, norms_of, values_of
+from gradscope_tensorflow.ring import ABSENT, HEAD, Head, Ring, head_of, norms_of, values_of, widest
 from gradscope_tensorflow.witness import Seen, Witness
 
 
@@ -34,8 +34,8 @@ class Track:
         history = scope.new_history(name, framework="tensorflow", optimizer=kind, settings=described(optimizer))
         self.objective = Objective(optimizer, history, names)
         self.objective.survey(variables, set())
-        self.ring = Ring(self.objective.parameters, rows)
-        self.loss_known = False
+        self.ring = Ring(self.objective.parameters, rows, witness.hand_over(self.keys))
+        witness.follow(self.keys, self.ring.count)
 
     @property
     def calls(self) -> int:
@@ -64,15 +64,15 @@ class Track:
             part, first, factor = (which, many), tf.equal(which, 0), (factor or 1.0) * many
         norms = norms_of(found)
         if factor is not None:
-            norms = tf.where(tf.equal(norms, ABSENT), ABSENT, norms / tf.cast(factor, tf.float32))
+            norms = tf.where(tf.equal(norms, ABSENT), norms, norms / tf.cast(factor, norms.dtype))
         known = scale if scale is not None else getattr(optimizer, "loss_scale_factor", None)
-        self.loss_known = loss is not None
         head = Head(
             math.nan if loss is None else mean(loss),
             tf.convert_to_tensor(optimizer.learning_rate),
             float(skipped),
             math.nan if known is None else known,
             self._clipped(found, factor),
+            float(loss is not None),
         )
         return self.ring.write(head, norms, part), first
 
@@ -88,10 +88,10 @@ class Track:
     def _clipped(self, gradients: list[Any], factor: Any) -> Any:
         """The norm that clipping by value leaves; NaN where the optimizer does not clip so."""
         limit = getattr(self.optimizer, "clipvalue", None)
-        arrays = [values_of(g) for g in gradients if g is not None]
+        arrays = [values_of(g, self.ring.kind) for g in gradients if g is not None]
         if not limit or not arrays:
             return math.nan
-        given = [a if factor is None else a / tf.cast(factor, tf.float32) for a in arrays]
+        given = [a if factor is None else a / tf.cast(factor, a.dtype) for a in arrays]
         return tf.linalg.global_norm([tf.clip_by_value(a, -limit, limit) for a in given])
 
     # -- on the host -----------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class Track:
         trainable = [bool(getattr(v, "trainable", True)) for v in self._columns()]
         frozen = [at for at, free in enumerate(trainable) if norms[at] == ABSENT and not free]
         row = Row(step, len(norms), present, frozen, norms[present])
-        row.losses = [(head["loss"], None)] if self.loss_known else self._logged()
+        row.losses = [(head["loss"], None)] if head["known"] else self._logged()
         row.values = {
             "learning_rate": head["rate"],
             "skipped": head["skipped"],
@@ -156,8 +156,8 @@ class Track:
 
 
 def mean(loss: Any) -> Any:
-    """The mean of a loss, in float32."""
-    return tf.reduce_mean(tf.cast(loss, tf.float32))
+    """The mean of a loss, in float32 at least."""
+    return tf.reduce_mean(tf.cast(loss, widest([loss.dtype])))
 
 
 def changes(before: Any, variable: Any, gradient: Any = None) -> list[float]:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gradscope.guard import guarded
 from gradscope.row import Row, write
 from gradscope.scope import Scope
 
@@ -17,13 +18,17 @@ from gradscope_tensorflow.measure_jax import ABSENT, norms_of, parameter_statist
 from gradscope_tensorflow.names import Names
 from gradscope_tensorflow.objective import Objective, clipping
 
-MOST_WAITING = 1024
-"""Calls whose numbers are kept before they are written, where nobody asks for them earlier."""
+MOST_WAITING = 4096
+"""Calls whose numbers are kept until they are written; of more the oldest are let go."""
+LOST = "steps that nobody read for long were let go: ask for a report more often than every 4096 steps"
 
 
 @dataclass(slots=True)
 class Call:
-    """What one call of an optimizer brought. ends: it made a step; full: parameters were measured, shape (n, 8)."""
+    """What one call of an optimizer brought. ends: it made a step; full: parameters were measured, shape (n, 8).
+
+    count: how many steps the optimizer had made before; None when that is not known. loss: None until it is known.
+    """
 
     norms: Any
     rate: float
@@ -32,6 +37,8 @@ class Call:
     ends: bool
     full: bool
     parameters: Any
+    count: int | None = None
+    loss: float | None = None
 
 
 class Track:
@@ -45,7 +52,12 @@ class Track:
         self.variables = variables
         self.objective = Objective(optimizer, history, names)
         self.objective.survey(variables, set())
-        self.losses: list[float] = []
+        self.scope = scope
+        self.tells_loss = False
+        """Whether a program was traced that brings the losses."""
+        self.losses: dict[int | None, list[float]] = {}
+        self._arrive = guarded("numbers from JAX", scope.failures, self._arrived)
+        self.loss_arrived = guarded("numbers from JAX", scope.failures, self._loss_arrived)
         self._calls: list[Call] = []
         self._lock = threading.Lock()
 
@@ -79,53 +91,94 @@ class Track:
         rate = self.optimizer.learning_rate
         rate = rate.value if hasattr(rate, "value") else rate
         numbers = [norms_of(gradients), rate, scale, jnp.asarray(skipped), ends | skipped, full, parameters]
-        jax.debug.callback(self._arrived, *numbers)
+        jax.debug.callback(self._arrive, *numbers, count)
+
+    def emit_loss(self, loss: Any, count: Any) -> None:
+        """Adds to the program a callback that brings the loss of a call. count: as of Call."""
+        self.tells_loss = True
+        jax.debug.callback(self.loss_arrived, loss, count)
 
     # -- on the host -----------------------------------------------------------------------------------------------
 
-    def _arrived(self, norms: Any, rate: Any, scale: Any, skipped: Any, ends: Any, full: Any, parameters: Any) -> None:
-        call = Call(np.asarray(norms), float(rate), float(scale), bool(skipped), bool(ends), bool(full), parameters)
+    def _arrived(
+        self,
+        norms: Any,
+        rate: Any,
+        scale: Any,
+        skipped: Any,
+        ends: Any,
+        full: Any,
+        parameters: Any,
+        count: Any = None,
+    ) -> None:
+        numbers = (np.asarray(norms), float(rate), float(scale), bool(skipped), bool(ends), bool(full))
+        call = Call(*numbers, np.asarray(parameters), None if count is None else int(count))
         with self._lock:
             self._calls.append(call)
-        if len(self._calls) >= MOST_WAITING:
-            self.drain()
+            if len(self._calls) > MOST_WAITING:
+                self._let_go(self._calls.pop(0))
 
-    def loss_arrived(self, loss: Any) -> None:
-        """The loss of a call."""
-        self.losses.append(float(np.mean(loss)))
+    def _let_go(self, call: Call) -> None:
+        self.scope.limits.setdefault("steps", LOST)
+        self._find_loss(call)
+        self.objective.step += call.ends
+
+    def _loss_arrived(self, loss: Any, count: Any = None) -> None:
+        key, value = None if count is None else int(count), float(np.mean(loss))
+        with self._lock:
+            known = self.losses.setdefault(key, [])
+            known.append(value)
+            del known[:-MOST_WAITING]
+
+    def _find_loss(self, call: Call) -> None:
+        """Gives a call its loss, if that has arrived."""
+        for key in (call.count, None) if call.loss is None else ():
+            known = self.losses.get(key)
+            if known:
+                call.loss = known.pop(0)
+                if not known:
+                    del self.losses[key]
+                return
 
     @property
     def waiting(self) -> int:
         """How many calls are not written yet."""
         return len(self._calls)
 
-    def drain(self) -> None:
-        """Writes the steps that arrived in whole."""
+    def drain(self, *, whole: bool = False) -> None:
+        """Writes the steps that arrived in whole. whole: nothing is on its way, so what is missing will not come."""
         with self._lock:
-            calls, losses = self._calls, self.losses
-            ends = [at for at, c in enumerate(calls) if c.ends]
-            if not ends:
-                return
-            known = losses if len(losses) >= len(calls) else [math.nan] * len(calls)
+            calls, ready = self._calls, 0
+            if whole and len(self.losses.get(None, ())) != sum(c.loss is None for c in calls):
+                self.losses.pop(None, None)  # which call each belongs to is not known
+            for call in calls:
+                self._find_loss(call)
+                if call.loss is None and self.tells_loss and not whole:
+                    break
+                ready += 1
             rows, start = [], 0
-            for end in ends:
-                rows.append(self._row(calls[end], known[start : end + 1]))
+            for end in [at for at in range(ready) if calls[at].ends]:
+                rows.append(self._row(calls[start : end + 1]))
                 start = end + 1
-            self._calls, self.losses = calls[start:], losses[start:]
+            self._calls = calls[start:]
+            if whole:
+                self.losses = {}
             write(self.objective.history, rows)
 
-    def _row(self, call: Call, losses: list[float]) -> Row:
-        parameters = self.objective.parameters
+    def _row(self, calls: list[Call]) -> Row:
+        """The row of a step. calls: those that made it; the last one has its gradients."""
+        call, parameters = calls[-1], self.objective.parameters
+        losses = [c.loss for c in calls if c.loss is not None]
         held = [next(at for at, p in enumerate(parameters) if p is v) for v in self.variables]
         norms = call.norms.astype("f8").tolist()
         present = [(at, norm) for at, norm in zip(held, norms, strict=True) if norm != ABSENT]
         row = Row(self.objective.step, len(parameters), [at for at, _ in present], [], [n for _, n in present])
-        row.losses = [(loss, None) for loss in losses if not math.isnan(loss) or len(self.losses)]
+        row.losses = [(loss, None) for loss in losses] if len(losses) == len(calls) else []
         row.values = {
             "learning_rate": call.rate,
             "skipped": call.skipped,
             "loss_scale": call.scale,
-            "backward_passes": len(losses),
+            "backward_passes": len(calls),
         }
         row.values["clip_before"], row.values["clip_limit"] = clipping(self.optimizer, row.norms, [])
         if call.full and not call.skipped:

@@ -75,6 +75,8 @@ class Watch:
         failures = self.scope.failures
         self._apply = guarded("keras optimizers", failures, self._write)
         self._eager_ended = guarded("keras optimizers", failures, self._eager_step_ended)
+        self._drain = guarded("history", failures, self._drain_all)
+        self._rename = guarded("keras names", failures, self._renamed)
         self._begin = guarded("tf.function", failures, self._function_begins)
         self._end = guarded("tf.function", failures, self._function_ended)
         self._enter = guarded("keras layers", failures, self._layer_begins)
@@ -162,8 +164,7 @@ class Watch:
         trained = {underlying(v) for m in self.models for v in m.trainable_variables} or self.losses.mine
         if self.closed or not held or underlying(held[0]) not in trained:
             return
-        many = max((getattr(o, "gradient_accumulation_steps", None) or 1 for o in self.optimizers), default=1)
-        self.witness.look(underlying(held[0]), self.losses.of(held), many)
+        self.witness.look(underlying(held[0]), self.losses.of(held))
         self.events.spent = True
         if tf.executing_eagerly() and len(self.witness.looks) < 2:
             self.events.clear()
@@ -210,7 +211,10 @@ class Watch:
     def _wrap_scaled(self, original: Any) -> Any:
         def common_apply(optimizer: Any, grads: Any, trainable_variables: Any = None) -> Any:
             self._scaled[id(optimizer)] = (list(grads), trainable_variables and list(trainable_variables))
-            return original(optimizer, grads, trainable_variables)
+            try:
+                return original(optimizer, grads, trainable_variables)
+            finally:
+                self._scaled.pop(id(optimizer), None)
 
         return common_apply
 
@@ -321,6 +325,9 @@ class Watch:
 
     def flush(self) -> None:
         """Reads what the graphs wrote."""
+        self._drain()
+
+    def _drain_all(self) -> None:
         for track in self.tracks.values():
             track.drain()
             track.objective.history.facts["called"] = sorted(self.forward.called)
@@ -329,17 +336,23 @@ class Watch:
         """Reads what the graphs wrote, and gives everything its final name."""
         self.flush()
         if not self.closed:
-            self.names.refresh()
-            self._survey()
+            self._rename()
+
+    def _renamed(self) -> None:
+        self.names.refresh()
+        self._survey()
 
     def close(self) -> None:
         """Puts everything back; the model is traced anew without gradscope."""
         if self.closed:
             return
-        self.refresh()
-        self.closed = self.witness.closed = True
-        OPEN.remove(self)
-        self.patches.close()
+        try:
+            self.refresh()
+        finally:
+            self.closed = self.witness.closed = True
+            OPEN.remove(self)
+            self.patches.close()
+        self._scaled.clear()
         self.forward.active = False
         self.events.clear()
         self.forward.reset()

@@ -49,12 +49,16 @@ class Watch:
         self._settings = {id(o): described(o) for o in self.optimizers}  # they have no numbers while a step is traced
         self.closed = False
         self._in_loss = False
+        self._count: Any = None
         self._scaled: dict[int, tuple[list[Any], Any, list[Any]]] = {}
         self._write = guarded("keras optimizers", scope.failures, self._emit)
         self._lose = guarded("keras losses", scope.failures, self._emit_loss)
         self._scale = guarded("keras loss scaling", scope.failures, self._note_scale)
         self._overflow = guarded("keras loss scaling", scope.failures, self._emit_overflow)
+        self._note = guarded("keras losses", scope.failures, self._note_count)
         self._drain = guarded("keras fit", scope.failures, self._drain_some)
+        self._settle = guarded("keras fit", scope.failures, self._drain_all)
+        self._rename = guarded("keras names", scope.failures, self._renamed)
         scope.limits["activations"] = LIMIT
         self.patches = Patches(**AS_IT_IS)
         self.patches.wrap(BaseOptimizer, "apply", self._wrap_apply)
@@ -85,7 +89,11 @@ class Watch:
 
             @wraps(step)
             def train_step(*args: Any, **kwargs: Any) -> Any:
-                return step(*args, **kwargs)
+                self._note(model, *args, **kwargs)
+                try:
+                    return step(*args, **kwargs)
+                finally:
+                    self._count = None
 
             own = vars(model).get("train_step")
             vars(model)["train_step"] = train_step
@@ -126,7 +134,16 @@ class Watch:
     def _emit_loss(self, model: Any, loss: Any) -> None:
         optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         if isinstance(loss, jax.Array) and optimizer is not None and optimizer.built:
-            jax.debug.callback(self._track(optimizer).loss_arrived, loss)
+            self._track(optimizer).emit_loss(loss, self._count)
+
+    def _note_count(self, model: Any, state: Any = None, *_: Any, **__: Any) -> None:
+        """A step is traced: how many its optimizer has made is part of the state that it is given."""
+        optimizer = model.optimizer
+        if not isinstance(state, tuple) or len(state) != 4 or len(state[2]) != len(optimizer.variables):
+            return
+        counts = getattr(optimizer, "inner_optimizer", optimizer)._iterations
+        pairs = zip(optimizer.variables, state[2], strict=True)
+        self._count = next((value for variable, value in pairs if variable is counts), None)
 
     def _track(self, optimizer: Any) -> Track:
         track = self.tracks.get(id(optimizer))
@@ -180,7 +197,10 @@ class Watch:
     def _wrap_scaled(self, original: Any) -> Any:
         def stateless_apply(optimizer: Any, optimizer_variables: Any, grads: Any, trainable_variables: Any) -> Any:
             self._scale(optimizer, optimizer_variables, grads)
-            return original(optimizer, optimizer_variables, grads, trainable_variables)
+            try:
+                return original(optimizer, optimizer_variables, grads, trainable_variables)
+            finally:
+                self._scaled.pop(id(optimizer), None)
 
         return stateless_apply
 
@@ -212,22 +232,31 @@ class Watch:
 
     def flush(self) -> None:
         """Waits for what runs, and writes what arrived."""
+        self._settle()
+
+    def _drain_all(self) -> None:
         jax.effects_barrier()
         for track in self.tracks.values():
-            track.drain()
+            track.drain(whole=True)
 
     def refresh(self) -> None:
         """Writes what arrived, and gives everything its final name."""
         self.flush()
         if not self.closed:
-            self.names.refresh()
-            self._survey()
+            self._rename()
+
+    def _renamed(self) -> None:
+        self.names.refresh()
+        self._survey()
 
     def close(self) -> None:
         """Takes the wrappers away; the model is traced anew without gradscope."""
         if self.closed:
             return
-        self.refresh()
-        self.closed = True
-        self.patches.close()
-        self._trace_anew()
+        try:
+            self.refresh()
+        finally:
+            self.closed = True
+            self.patches.close()
+            self._scaled.clear()
+            self._trace_anew()

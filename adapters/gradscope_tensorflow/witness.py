@@ -15,7 +15,7 @@ from gradscope.row import Note
 from gradscope.scope import Scope
 
 from gradscope_tensorflow.events import Event, Events
-from gradscope_tensorflow.ring import in_xla, rarely, sparse
+from gradscope_tensorflow.ring import counter, in_xla, rarely, sparse
 
 XLA = "the step is compiled by XLA, where no layer can be looked at; `gradscope check` sees them"
 ELSEWHERE = "the forward pass ran in another graph than the gradients"
@@ -24,11 +24,11 @@ Seen = dict[int, tuple[list[Note], list[tuple[str, Any]]]]
 
 
 class Look:
-    """How often gradients were asked for, of one set of variables, and how often the loss was not finite."""
+    """Of one set of variables the last step that was looked at, and how often the loss was not finite."""
 
     def __init__(self) -> None:
         with tf.init_scope():
-            self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
+            self.last = tf.Variable(-1, dtype=tf.int64, trainable=False)
             self.accidents = tf.Variable(0, dtype=tf.int64, trainable=False)
 
 
@@ -40,11 +40,27 @@ class Witness:
         self.events = events
         self.closed = False
         self.looks: dict[int, Look] = {}
+        self._counts: dict[int, Any] = {}
+        self._early: dict[int, Any] = {}
         self._seen: dict[int, Seen] = {}
         self._tell = guarded("forward pass", scope.failures, self._told)
 
-    def look(self, key: int, loss: Any, many: int) -> None:
-        """Part of the graph of a step. loss: None when it is not known. many: calls that make one step."""
+    def hand_over(self, keys: set[int]) -> list[Any]:
+        """The counters of steps of these variables that were read before anything counted them: count them now."""
+        return [self._early.pop(key) for key in sorted(keys & self._early.keys())]
+
+    def follow(self, keys: set[int], count: Any) -> None:
+        """The steps of these variables are counted there."""
+        self._counts = dict.fromkeys(keys, count) | self._counts
+
+    def _step(self, key: int) -> Any:
+        """How many steps were made with these variables."""
+        if key not in self._counts:
+            self._counts[key] = self._early[key] = counter()
+        return tf.identity(self._counts[key])
+
+    def look(self, key: int, loss: Any) -> None:
+        """Part of the graph of a step, at the first gradients that it asks for. loss: None when it is not known."""
         if in_xla():
             self.scope.limits.setdefault("activations", XLA)
             return
@@ -56,10 +72,10 @@ class Witness:
         if key not in self.looks:
             self.looks[key] = Look()
         look = self.looks[key]
-        at = tf.identity(look.count)
-        with tf.control_dependencies([at]):
-            look.count.assign_add(1)
-        step, first = at // many, tf.equal(at % many, 0)
+        step = self._step(key)
+        first = tf.not_equal(step, look.last)
+        with tf.control_dependencies([first]):
+            look.last.assign(step)
         bad = tf.constant(False)
         if loss is not None:
             bad = tf.logical_not(tf.reduce_all(tf.math.is_finite(loss)))
