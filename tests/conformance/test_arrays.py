@@ -51,7 +51,6 @@ def change_of(before: Any, after: Any) -> list[float]:
 
 
 BEYOND = {
-    ("tensorflow", "norm", "1e200 of float64"): "the graph sums in float32, where a float64 of 1e200 is infinite",
     ("mxnet", "change", "1e200 of float64"): "the squares of weights of 1e200 overflow",
 }
 """What an adapter is known to get wrong."""

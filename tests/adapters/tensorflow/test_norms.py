@@ -37,6 +37,14 @@ def test_a_norm_in_a_graph_is_the_true_one(name: str, mode: str) -> None:
     assert found[1] == pytest.approx(statistics.l2_norm(ARRAYS[name]), rel=1e-5, nan_ok=True)
 
 
+@pytest.mark.parametrize("size", [1e200, 1e-200, 1e-300])
+@pytest.mark.parametrize("mode", ["eager", "graph", "XLA"])
+def test_a_norm_of_float64_is_float64(size: float, mode: str) -> None:
+    run: Any = norms_of if mode == "eager" else tf.function(norms_of, jit_compile=mode == "XLA", autograph=False)
+    found = run([tf.ones(4), tf.fill([4], tf.constant(size, tf.float64))]).numpy()
+    assert found.tolist() == pytest.approx([2.0, 2 * size], rel=1e-12)
+
+
 def test_a_missing_gradient_is_told_from_a_zero_one() -> None:
     assert norms_of([None, tf.zeros(3), tf.ones(4)]).numpy().tolist() == [-1.0, 0.0, 2.0]
     assert norms_of([None, None]).numpy().tolist() == [-1.0, -1.0]
