@@ -28,7 +28,7 @@ def model(dtype: str = "float32") -> Any:
     return keras.Sequential([keras.Input((3,), dtype=dtype), *dense])
 
 
-def interrupt(*_: Any) -> None:
+def interrupt(*_: Any, **__: Any) -> None:
     """Ends fit() as a user does with Ctrl-C."""
     raise KeyboardInterrupt
 
