@@ -117,6 +117,7 @@ class Objective:
             "skipped": self.skipped,
             "backward_passes": len(losses) or None,
             "loss_scale": scale,
+            "carried_over": 0.0,  # gradients are results here, and nothing is added to what was there
         }
         row.notes, row.classes = list(notes), list(classes)
         if self._before:

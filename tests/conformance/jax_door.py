@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -87,15 +88,22 @@ def observed(plan: Plan, way: str) -> Scope:
     if way == "watch":
         optimizer = gradscope_jax.watch(scope, optimizer_of(plan))
         with scope:
-            gradscope_jax.read(scope, trained(plan, optimizer, jax.jit, value=True))
+            trained(plan, optimizer, jax.jit, value=True, after=partial(gradscope_jax.read, scope))
         return scope
     with Session(scope):
         trained(plan, optimizer_of(plan), lambda step: step, value=False)
     return scope
 
 
-def trained(plan: Plan, optimizer: Any, compiled: Callable[[Any], Any], *, value: bool) -> Any:
-    """The state of the optimizer after one step a batch. value: whether it is told of the loss."""
+def trained(
+    plan: Plan,
+    optimizer: Any,
+    compiled: Callable[[Any], Any],
+    *,
+    value: bool,
+    after: Callable[[Any], None] = lambda _state: None,
+) -> None:
+    """One step a batch. value: whether the optimizer is told of the loss. after: called with its state after a step."""
     loss_and_gradients = jax.value_and_grad(loss_of(plan))
 
     @compiled
@@ -109,4 +117,4 @@ def trained(plan: Plan, optimizer: Any, compiled: Callable[[Any], Any], *, value
     state = optimizer.init(parameters)
     for given, target in plan.batches:
         parameters, state = step(parameters, state, jnp.asarray(given), jnp.asarray(target))
-    return state
+        after(state)

@@ -8,7 +8,9 @@ import pytest
 
 from tests.corpus.runner import SHARED, corpora, judge_all, table, tally
 
-NAMES = ["own", "shared/torch"] if SHARED.is_dir() else ["own"]
+NAMES = ["own", "own/jax", "shared/torch", "shared/keras"] if SHARED.is_dir() else ["own", "own/jax"]
+TARGETS = {"own/jax": (0.85, 0.80)}
+"""Shares of the faulty programs to be correctly named, and named first, where it is not (0.95, 0.85)."""
 
 
 @pytest.mark.corpus
@@ -20,7 +22,8 @@ def test_the_corpus_is_judged_as_labelled(name, capsys):
     note = "" if SHARED.is_dir() else "\n(no ../shared/corpus here: own corpus only)"
     with capsys.disabled():
         print(f"\n{table(name, outcomes)}{note}")
-    assert figures.named >= 0.95 * figures.faulty
-    assert figures.first >= 0.85 * figures.faulty
+    named, first = TARGETS.get(name, (0.95, 0.85))
+    assert figures.named >= named * figures.faulty
+    assert figures.first >= first * figures.faulty
     assert figures.false_errors == ()
     assert len(figures.false_warnings) <= 0.03 * figures.sound

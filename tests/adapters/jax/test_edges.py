@@ -107,7 +107,7 @@ def test_two_states_are_told_apart_and_a_log_for_both_is_refused() -> None:
     assert norms == pytest.approx([4, 6])
     with pytest.raises(UsageError, match="several optimizers"):
         scope.log(loss=1.0)
-    with pytest.raises(UsageError, match="another scope|no gradscope_jax"):
+    with pytest.raises(UsageError, match=r"another scope|no gradscope_jax"):
         gradscope_jax.read(gradscope.watch(), states[0])
 
 
