@@ -14,7 +14,7 @@ from gradscope.notes import MEASURED
 
 from gradscope_tensorflow.arrays import Unseen, is_eager
 from gradscope_tensorflow.forward import Forward
-from gradscope_tensorflow.functions import note_view
+from gradscope_tensorflow.functions import note_logits, note_view
 
 Event = tuple[Callable[..., None], tuple[Any, ...]]
 
@@ -66,7 +66,7 @@ class Events:
     def _needed(self, action: Any, args: Any) -> list[Any]:
         """Those whose numbers are read. Of the others it matters only which is which: to fetch what enters an
         activation would keep the graph from fusing it with what comes before."""
-        if action in (self.forward.enter, note_view):
+        if action in (self.forward.enter, note_view, note_logits):
             return []
         if action == self.forward.note_activation:
             return tensors_of(args[2]) if args[0] in MEASURED else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from gradscope.frames import users_line
@@ -121,6 +122,9 @@ def _loss_object(forward: Forward, guard: Guard) -> Callable[[Any], Any]:
             if forward.looking:
                 given = getattr(self, "_fn_kwargs", {})
                 weighted = (args[0] if args else kwargs.get("sample_weight")) is not None
+                own = getattr(function, "__module__", "").startswith("keras.")
+                if own and given.get("from_logits") and getattr(y_pred, "dtype", None) == self.dtype:
+                    y_pred = _seen_through(forward, guard, y_pred)
                 guard(note_loss, forward, name, y_true, y_pred, result, given, weighted, place())
             return result
 
@@ -136,12 +140,29 @@ def _loss_function(forward: Forward, guard: Guard, name: str) -> Callable[[Any],
                 result = original(y_true, y_pred, *args, **kwargs)
             if forward.looking:
                 given = {"from_logits": args[0]} if args else kwargs
+                if given.get("from_logits"):
+                    y_pred = _seen_through(forward, guard, y_pred)
                 guard(note_loss, forward, name, y_true, y_pred, result, given, False, place())
             return result
 
         return call
 
     return make
+
+
+def _seen_through(forward: Forward, guard: Guard, y_pred: Any) -> Any:
+    """What Keras' own losses of logits compute with: on TensorFlow they find those that a softmax or sigmoid of Keras
+    was applied to, and take them. A cast in between hides them."""
+    logits = getattr(y_pred, "_keras_logits", None)
+    if logits is None:
+        return y_pred
+    guard(note_logits, forward, y_pred, logits)
+    return logits
+
+
+def note_logits(forward: Forward, out: Any, logits: Any) -> None:
+    """A loss takes what was before an activation function in the place of what that returned."""
+    forward.mark(logits, replace(forward.origin(out), operation=forward.origin(logits).operation))
 
 
 @contextlib.contextmanager
