@@ -13,7 +13,7 @@ pytest.importorskip("keras")
 
 from gradscope_tensorflow.ring import norms_of  # noqa: E402
 
-ARRAYS = {
+ARRAYS: dict[str, Any] = {
     "ordinary": np.linspace(-1, 1, 1000, dtype="f4").reshape(10, 100),
     "scalar": np.float32(3.0),
     "zero": np.zeros(5, "f4"),
