@@ -102,7 +102,9 @@ def _unbroadcast(graph: Graph, slot: int) -> int:
     """The slot before its values were repeated to fit another's shape."""
     maker = next((i for i in graph.instructions if slot in i.outputs), None)
     if maker is not None and maker.name == "broadcast_in_dim":
-        return maker.inputs[0] if math.prod(graph.shapes[maker.inputs[0]]) > 1 else slot
+        given, made = graph.shapes[maker.inputs[0]], graph.shapes[slot]
+        led = made == (1,) * (len(made) - len(given)) + given  # [n] becomes [1, n] before it meets [n, 1]
+        return maker.inputs[0] if math.prod(given) > 1 and (led or math.prod(given) < math.prod(made)) else slot
     return slot
 
 

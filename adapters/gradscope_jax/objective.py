@@ -92,7 +92,8 @@ class Objective:
 
     def begin(self, gradients: list[Any], before: list[Any] | None) -> None:
         """A step begins. Arrays of the whole tree, before leaves are cut out of those that are stacked."""
-        self.shapes = [g.shape for g in gradients]
+        self.shapes = [jnp.shape(g) for g in gradients]
+        self.frozen |= {at for at, leaf in enumerate(self.leaves) if not math.prod(leaf.shape)}
         cut = self.cut(gradients)
         with jax.disable_jit(False):
             found = jax.device_get(_row(cut))

@@ -133,6 +133,10 @@ def record(scope: Scope, statistics: jax.Array, tree: Any, *, stacked: str | Seq
     tree: the parameters or gradients, for their names; arrays or jax.ShapeDtypeStruct. stacked: as for observe().
     Raises UsageError when tree and statistics do not belong together.
     """
+    if not isinstance(scope, Scope):
+        raise UsageError(f"record(): expected a gradscope.Scope first, got {type(scope).__name__}")
+    if isinstance(statistics, jax.core.Tracer):
+        raise UsageError("record(): called inside jit; return what observe() gives, and call record() outside")
     recording = scope.watched
     if recording is None:
         recording = scope.watched = Recording(scope, leaves_of(tree, stacked_in(tree, stacked)))

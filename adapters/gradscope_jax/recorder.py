@@ -64,7 +64,7 @@ class Recorder:
         for one in list(self._open):
             if one.program is not None and one.program is seen.program:
                 self._close(one, seen)
-        last = next((e for e in reversed(self.waiting) if e.program is seen.program and e.weights), None)
+        last = next((e for e in reversed(self.waiting) if e.program is seen.program and alike(e, seen)), None)
         if last is not None and not last.used and not self._optimized(last) and moved(last, seen):
             self._step_by_hand(last, seen)
         self.waiting = [e for e in self.waiting if not e.used][-MOST_WAITING:]
@@ -159,14 +159,14 @@ class Recorder:
 
     def _optimized(self, one: Evaluation) -> bool:
         """Whether an optimizer was seen stepping parameters like those."""
-        shapes = sorted(str(w.shape) for w in one.weights)
+        shapes = sorted(str(jnp.shape(w)) for w in one.weights)
         return any(
             o.made is not BY_HAND and sorted(str(s) for s in o.shapes) == shapes for o in self.objectives.values()
         )
 
     def _step_by_hand(self, last: Evaluation, now: Evaluation) -> None:
         """Parameters differ from those of the evaluation before, and no optimizer was seen."""
-        shapes = tuple(w.shape for w in last.weights)
+        shapes = tuple(jnp.shape(w) for w in last.weights)
         objective = self._objective(BY_HAND, ("by hand", id(last.program), shapes))
         mine = [e for e in self.waiting if e.program is last.program and not e.used]
         self._survey(objective, last.tree, last.gradients, last.weights, mine)
@@ -242,6 +242,11 @@ class Recorder:
         self.waiting = []
 
 
+def alike(last: Evaluation, now: Evaluation) -> bool:
+    """Whether two evaluations have weights of the same shapes, and the first still holds them."""
+    return bool(last.weights) and [jnp.shape(w) for w in last.weights] == [jnp.shape(w) for w in now.weights]
+
+
 def moved(last: Evaluation, now: Evaluation) -> bool:
     """Whether the weights of two evaluations differ, and not their arrays alone."""
     pairs = [(a, b) for a, b in zip(last.weights, now.weights, strict=True) if a is not b]
@@ -256,8 +261,8 @@ def placed(one: Evaluation, gradients: list[Any], before: list[Any] | None) -> l
         found = [known.get(id(a)) for a in mine]
         if found and all(f is not None for f in found):
             return [f for f in found if f is not None]
-    shapes = [a.shape for a in gradients]
-    return list(range(len(shapes))) if shapes == [w.shape for w in one.weights] else None
+    shapes = [jnp.shape(a) for a in gradients]
+    return list(range(len(shapes))) if shapes == [jnp.shape(w) for w in one.weights] else None
 
 
 def _trained(tree: Any, updates: list[Any]) -> list[Any]:

@@ -52,6 +52,7 @@ class Track:
         self.leaves = leaves
         self.objective: Objective | None = None
         self.written = -1
+        self.lost = 0
         self.losses: dict[int, float] = {}
         self.logged = 0
         self.receive = guarded("jax rows", scope.failures, self._receive)
@@ -73,6 +74,11 @@ class Track:
             return
         objective = self._survey()
         found = [self._row(r) for r in fresh]
+        lost = found[0].step - self.written - 1
+        if lost > 0:
+            self.lost += lost
+            told = f"{self.lost} steps were overwritten before read() came: it sees the last {ROWS}"
+            self.scope.limits["gaps"] = told
         self.written = found[-1].step
         write(objective.history, found)
         if int(known) > 1:

@@ -14,7 +14,7 @@ from gradscope.guard import guarded
 from gradscope.patches import Patches
 from gradscope.scope import Scope
 
-from gradscope_jax.evaluation import Evaluator
+from gradscope_jax.evaluation import VALUE_AND_GRAD, Evaluation, Evaluator
 from gradscope_jax.made import Made, made_by
 from gradscope_jax.recorder import Recorder
 
@@ -32,6 +32,7 @@ class Session:
         self.depth = 0
         """How many wrapped calls are running: what they call in turn is theirs."""
         self.evaluate = guarded("jax graph", scope.failures, self._evaluate)
+        self.plainly = guarded("jax gradients", scope.failures, self._note_plain)
         self.collect = guarded("optax.MultiSteps", scope.failures, _is_last)
         self._known: set[str] = set()
         self._patches = Patches()
@@ -59,6 +60,13 @@ class Session:
         if result is None:
             self.scope.limits["forward"] = "a loss could not be traced: its layers and targets were not seen"
         found.extend(result or ())
+
+    def _note_plain(self, result: Any, argnums: Any, has_aux: bool, args: Any) -> None:
+        """A function that cannot be traced gave its value and gradients: they are all that is known."""
+        tree = args[argnums] if isinstance(argnums, int) else tuple(args[p] for p in argnums)
+        weights, gradients = jax.tree.leaves(tree), jax.tree.leaves(result[1])
+        value = result[0][0] if has_aux else result[0]
+        self.recorder.evaluated(Evaluation(float(value), weights, gradients, tree=tree))
 
     def imported(self, name: str) -> None:
         """optax or equinox is there now."""
@@ -122,7 +130,9 @@ def _observed(function: Any, plain: Any, options: dict[str, Any], pick: Callable
         finally:
             session.depth -= 1
         if not found:
-            return plain(*args, **kwargs)
+            result = VALUE_AND_GRAD(function, **options)(*args, **kwargs)
+            session.plainly(result, options.get("argnums", 0), has_aux, args)
+            return pick(result, has_aux)
         result, seen = found
         session.recorder.evaluated(seen)
         session.recorder.stepped()

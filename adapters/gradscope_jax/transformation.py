@@ -140,6 +140,8 @@ def read(scope: Scope, opt_state: Any) -> None:
 
     Raises UsageError when no watch() of this scope is in the state, or many in one (vmap).
     """
+    if not isinstance(scope, Scope):
+        raise UsageError(f"read(): expected a gradscope.Scope first, got {type(scope).__name__}")
     states = [s for s in jax.tree.leaves(opt_state, is_leaf=_is_state) if _is_state(s)]
     tracks = scope.watched.all if isinstance(scope.watched, Tracks) else []
     if not states or not tracks:
@@ -148,6 +150,8 @@ def read(scope: Scope, opt_state: Any) -> None:
             "optimizer that was made with this scope, before scope.close()"
         )
     for state in states:
+        if isinstance(state.count, jax.core.Tracer):
+            raise UsageError("read(): called inside jit, where nothing has a value; call it outside, after the step")
         if jnp.ndim(state.count):
             raise UsageError("read(): the state holds several runs (vmap); expected the state of one of them")
         count, number, *fetched = jax.device_get((state.count, state.number, state.rows, state.samples, state.known))

@@ -16,7 +16,7 @@ optax = pytest.importorskip("optax")
 import jax.numpy as jnp  # noqa: E402
 
 import gradscope_jax  # noqa: E402
-from tests.adapters.jax.programs import run  # noqa: E402
+from tests.adapters.jax.programs import loop, run  # noqa: E402
 
 
 def stepped(tx: Any, params: Any, grads: Any, steps: int = 3, **extra: Any) -> Any:
@@ -192,3 +192,50 @@ for x, y, c in batches(4):
     history = outcome.scope.histories[0]
     assert (history.run("backward_passes") == 1).all()
     assert history.run("loss").max() < 1000
+
+
+def test_a_loss_with_a_branch_on_values_is_stepped_by_hand_too(tmp_path: Path) -> None:
+    outcome = run(
+        tmp_path,
+        """
+params = init(0, 8, 16, 1)
+def loss_fn(p, x, y):
+    e = mlp(p, x)[:, 0] - y
+    return jnp.mean(jnp.abs(e)) if jnp.abs(e).max() > 1 else jnp.mean(e ** 2)
+for x, y, c in batches(4):
+    loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+    params = jax.tree.map(lambda p, g: p - 0.02 * g, params, grads)
+""",
+    )
+    assert (outcome.report.status, outcome.report.watched["steps"]) == ("healthy", 31)
+
+
+def test_a_column_that_is_made_of_a_vector_is_no_broadcast(tmp_path: Path) -> None:
+    loss = "jnp.mean((jax.vmap(lambda x: mlp(params, x)[0])(x)[:, None] - y[:, None]) ** 2)"
+    outcome = run(tmp_path, loop(loss=loss))
+    assert (outcome.report.status, outcome.report.verdicts) == ("healthy", ())
+
+
+def test_a_parameter_without_entries_is_no_illness(tmp_path: Path) -> None:
+    outcome = run(
+        tmp_path,
+        loop(params="[*init(0, 8, 32, 1), jnp.zeros((0, 4))]", loss="jnp.mean((mlp(params[:2], x)[:, 0] - y) ** 2)"),
+    )
+    assert (outcome.report.status, outcome.report.verdicts) == ("healthy", ())
+
+
+def test_steps_that_were_overwritten_are_told() -> None:
+    scope, params = gradscope.watch(), {"w": jnp.ones(4)}
+    gradscope_jax.read(scope, stepped(gradscope_jax.watch(scope, optax.sgd(0.1)), params, params, steps=100))
+    assert "36 steps were overwritten" in scope.report().watched["limits"]["gaps"]
+
+
+def test_calls_at_the_wrong_place_are_refused() -> None:
+    scope, params = gradscope.watch(), {"w": jnp.ones(4)}
+    state = gradscope_jax.watch(scope, optax.sgd(0.1)).init(params)
+    with pytest.raises(UsageError, match="inside jit"):
+        jax.jit(lambda state: gradscope_jax.read(scope, state))(state)
+    with pytest.raises(UsageError, match="Scope first"):
+        gradscope_jax.read(state, scope)
+    with pytest.raises(UsageError, match="inside jit"):
+        jax.jit(lambda g: gradscope_jax.record(gradscope.watch(), gradscope_jax.observe(g), g))(params)
