@@ -57,6 +57,8 @@ test-mxnet: $(MXNET)/run
 
 bench: $(VENV)/dev
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/overhead.py --framework tensorflow
+	$(BIN)/python benchmarks/overhead.py --framework jax
 	$(BIN)/python benchmarks/judging.py
 
 clean:
