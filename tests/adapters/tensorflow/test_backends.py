@@ -78,7 +78,7 @@ def test_a_script_is_checked_once(backend: str, rate: str, expected: list[str], 
     pytest.importorskip(backend)
     file = tmp_path / "train.py"
     file.write_text(CHECKED.format(rate=rate))
-    printed = run(backend, "gradscope", "check", str(file), "--format", "json", "--quiet")
+    printed = run(backend, sys.executable, "-m", "gradscope_cli", "check", str(file), "--format", "json", "--quiet")
     found = json.loads(printed)
     assert found["failures"] == {}
     assert [o["steps"] for o in found["watched"]["objectives"]] == [96]
@@ -91,7 +91,7 @@ def test_a_backend_that_cannot_be_observed_is_told_and_is_not_healthy(tmp_path: 
     file = tmp_path / "train.py"
     file.write_text("import keras\n")
     environment = os.environ | {"KERAS_BACKEND": "numpy", "PYTHONPATH": str(ROOT)}
-    command = ["gradscope", "check", str(file), "--quiet"]
+    command = [sys.executable, "-m", "gradscope_cli", "check", str(file), "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 2
     assert "Keras runs on numpy, where no training can be observed" in done.stdout + done.stderr
