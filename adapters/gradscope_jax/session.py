@@ -131,7 +131,8 @@ def _observed(function: Any, plain: Any, options: dict[str, Any], pick: Callable
             session.depth -= 1
         if not found:
             result = VALUE_AND_GRAD(function, **options)(*args, **kwargs)
-            session.plainly(result, options.get("argnums", 0), has_aux, args)
+            if not _traced(result):
+                session.plainly(result, options.get("argnums", 0), has_aux, args)
             return pick(result, has_aux)
         result, seen = found
         session.recorder.evaluated(seen)
