@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from gradscope.scope import Scope
-    from gradscope.workload import Cold, Workload
+    from gradscope.workload import Cold, Score, Workload
 
 
 class Watched(Protocol):
@@ -56,6 +57,15 @@ class Adapter(Protocol):
 
     def train(self, scope: Scope, workload: Workload) -> None:
         """Trains a workload under observation."""
+
+    def fresh(self, workload: Workload, seed: int) -> Workload:
+        """Seeds every random stream, and gives the workload a model of its own: built anew, or copied."""
+
+    def evaluate(self, workload: Workload) -> Score:
+        """How well the model does on what was held out, in evaluation mode; on the batches where nothing was."""
+
+    def treat(self, workload: Workload, remedy: str, settings: Mapping[str, Any]) -> Workload:
+        """The workload with a remedy of that name; what was given is left as it is. Raises CannotApply."""
 
     def cold(self, scope: Scope, target: Cold) -> None:
         """Passes random inputs through a fresh model once, forward and backward."""

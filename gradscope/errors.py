@@ -5,6 +5,7 @@ GradscopeError
 │   ├── SettingsError                     [tool.gradscope] or --set
 │   ├── UnknownRule                       a code or name that no rule carries
 │   └── TargetError                       what was given to check cannot be checked
+├── CannotApply           (RuntimeError)  a remedy does not fit this program
 ├── CannotJudge           (RuntimeError)  the run is fine for Python, but shows nothing to judge
 ├── ScriptFailed          (RuntimeError)  the user's own program raised
 ├── MissingFramework      (ImportError)   the adapter's framework is not installed
@@ -32,6 +33,10 @@ class UnknownRule(UsageError):
 
 class TargetError(UsageError):
     """What was given to check is missing, not Python, or not what it was called."""
+
+
+class CannotApply(GradscopeError, RuntimeError):
+    """A remedy does not fit this program or workload; the text says why."""
 
 
 class CannotJudge(GradscopeError, RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from operator import attrgetter
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gradscope.scope import Scope
-    from gradscope.workload import Cold, Workload
+    from gradscope.workload import Cold, Score, Workload
 
 
 class Packaged:
     """Behind the Adapter protocol: `package` has the modules watch (with Watch), session (with Session), trainer (with
-    train) and cold (with cold). What an adapter does otherwise, it says itself."""
+    train, fresh and evaluate), surgery (with treat) and cold (with cold). What an adapter does otherwise, it says
+    itself."""
 
     name: str
     install: str
@@ -48,6 +50,21 @@ class Packaged:
     def train(self, scope: Scope, workload: Workload) -> None:
         """Trains a workload, observed, until the scope has enough."""
         self._part("trainer").train(scope, workload)
+
+    def fresh(self, workload: Workload, seed: int) -> Workload:
+        """Seeds every random stream, and gives the workload a model of its own: built anew, or copied."""
+        made: Workload = self._part("trainer").fresh(workload, seed)
+        return made
+
+    def evaluate(self, workload: Workload) -> Score:
+        """How well the model does on what was held out, in evaluation mode; on the batches where nothing was."""
+        score: Score = self._part("trainer").evaluate(workload)
+        return score
+
+    def treat(self, workload: Workload, remedy: str, settings: Mapping[str, Any]) -> Workload:
+        """The workload with a remedy of that name; what was given is left as it is. Raises CannotApply."""
+        treated: Workload = self._part("surgery").treat(workload, remedy, settings)
+        return treated
 
     def cold(self, scope: Scope, target: Cold) -> None:
         """Judges signal propagation of a fresh model on random inputs."""

@@ -7,10 +7,14 @@ chooses a severity: it marks each piece of evidence as cause, harm or note, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradscope.source import Source
+    from gradscope.workload import Workload
 
 
 class Severity(StrEnum):
@@ -82,13 +86,23 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """What to change: title, why (with a number of this run), and the line of code per framework."""
+    """What to change: title, why (with a number of this run), and the line of code per framework.
+
+    cost: what it costs in time, memory or work. risk: what may go wrong with it. settings: the numbers of this run that
+    it is applied with (a limit, a factor). apply: gives a treated Workload. rewrite: gives a treated Source of a
+    script. Both leave alone what they are given, and raise CannotApply where the remedy does not fit; None: only told.
+    """
 
     name: str
     title: str
     reason: str
     code: Mapping[str, str] = field(default_factory=dict)
     reference: str = ""
+    cost: str = ""
+    risk: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    apply: Callable[[Workload], Workload] | None = field(default=None, compare=False, repr=False)
+    rewrite: Callable[[Source], Source] | None = field(default=None, compare=False, repr=False)
 
     def as_dict(self, framework: str | None = None) -> dict[str, Any]:
         """Plain data for JSON; `code` is that of the framework when one is named."""
@@ -99,6 +113,9 @@ class Remedy:
             "reason": self.reason,
             "code": code,
             "reference": self.reference,
+            "cost": self.cost,
+            "risk": self.risk,
+            "settings": dict(self.settings),
         }
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gradscope.errors import CannotJudge, UsageError
+from gradscope.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +17,25 @@ class Workload:
     model: a model, or a function without arguments that builds one. loss: called as loss(output, target).
     batches: an iterable of (input, target), or a function that gives one; it is started anew when it ends.
     optimizer: a function from parameters to an optimizer; Adam with its defaults when None.
+    recipe: how it is stepped. held_out: batches like `batches` that no step is taken on: what a remedy does is measured
+    there. metric: called as metric(output, target) on those; a number of which more is better.
     """
 
     model: Any
     loss: Callable[..., Any]
     batches: Iterable[Any] | Callable[[], Iterable[Any]]
     optimizer: Callable[..., Any] | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    held_out: Iterable[Any] | Callable[[], Iterable[Any]] | None = None
+    metric: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well a model does on batches: the mean of the loss and of the metric over samples; NaN where not finite."""
+
+    loss: float
+    metric: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

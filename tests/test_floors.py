@@ -11,8 +11,8 @@
  4  rule, remedy, parameters, trend, row, gains, reference.trainer
  3  history, reference.optimizers
  2  statistics, adapter, packaged, workload, script, reference.network
- 1  settings, origin, competition, idle, lineage, reference.activations, reference.losses
- 0  errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, reference, reference.layers
+ 1  settings, source, origin, competition, idle, lineage, reference.activations, reference.losses
+ 0  errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe, reference, reference.layers
 
 Imports for type checking alone may look up: nothing is loaded by them.
 """

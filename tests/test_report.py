@@ -62,7 +62,16 @@ def test_a_verdict_as_data_has_the_code_of_the_framework_of_the_run():
     remedy = Remedy("r", "Do this", "because", {"torch": "x()", "jax": "y()"}, "source")
     report = Report((verdict(remedies=(remedy,)),), framework="torch")
     assert report.as_dict()["verdicts"][0]["remedies"] == [
-        {"name": "r", "title": "Do this", "reason": "because", "code": "x()", "reference": "source"}
+        {
+            "name": "r",
+            "title": "Do this",
+            "reason": "because",
+            "code": "x()",
+            "reference": "source",
+            "cost": "",
+            "risk": "",
+            "settings": {},
+        }
     ]
 
 

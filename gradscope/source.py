@@ -1,0 +1,181 @@
+"""Source: the text of a program and its syntax tree, and edits that leave everything else as it was written."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from gradscope.errors import CannotApply
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Text that takes the place of what stands between two offsets, in characters; an insertion where they are one."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A program of one file. framework: that of the run it was seen in."""
+
+    path: Path
+    text: str
+    framework: str = "torch"
+
+    @property
+    def tree(self) -> ast.Module:
+        """Its syntax tree; not to be changed."""
+        return parsed(self.text)
+
+    def walk(self, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
+        """All nodes of these kinds, in the order in which they are written."""
+        found = [n for n in ast.walk(self.tree) if isinstance(n, kinds)]
+        return iter(sorted(found, key=lambda n: (getattr(n, "lineno", 0), getattr(n, "col_offset", 0))))
+
+    def calls(self) -> list[ast.Call]:
+        """All calls, in the order in which they are written."""
+        return [n for n in self.walk(ast.Call) if isinstance(n, ast.Call)]
+
+    def of(self, node: ast.AST) -> str:
+        """The text of a node."""
+        start, end = self.span(node)
+        return self.text[start:end]
+
+    def span(self, node: ast.AST) -> tuple[int, int]:
+        """Where a node begins and ends, in characters."""
+        return self._offset(node.lineno, node.col_offset), self._offset(node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
+
+    def statement_of(self, node: ast.AST) -> ast.stmt:
+        """The innermost statement that holds a node."""
+        start, end = self.span(node)
+        holding = [n for n in self.walk(ast.stmt) if self.span(n)[0] <= start and end <= self.span(n)[1]]
+        if not holding:
+            raise CannotApply("no statement there")
+        return max(holding, key=lambda n: self.span(n)[0])  # type: ignore[return-value]
+
+    def parent_of(self, node: ast.AST) -> ast.AST | None:
+        """The node that directly holds another."""
+        return next((p for p in ast.walk(self.tree) if any(c is node for c in ast.iter_child_nodes(p))), None)
+
+    def block_of(self, statement: ast.stmt) -> list[ast.stmt]:
+        """The statements beside one, itself among them."""
+        for node in ast.walk(self.tree):
+            for field in ("body", "orelse", "finalbody"):
+                block = getattr(node, field, None)
+                if isinstance(block, list) and any(s is statement for s in block):
+                    return block
+        return [statement]
+
+    # -- edits -----------------------------------------------------------------------------------------------------
+
+    def edited(self, edits: Iterable[Edit]) -> Source:
+        """The source with edits, none of which may touch another. Raises CannotApply when it is no Python any more, or
+        when nothing changed."""
+        text = self.text
+        for edit in sorted(edits, key=lambda e: (e.start, e.end), reverse=True):
+            text = text[: edit.start] + edit.text + text[edit.end :]
+        if text == self.text:
+            raise CannotApply("the program already says so")
+        try:
+            parsed(text)
+        except SyntaxError as error:
+            raise CannotApply(f"line {error.lineno} would be no Python: {error.msg}") from error
+        return Source(self.path, text, self.framework)
+
+    def instead(self, node: ast.AST, text: str) -> Edit:
+        """Other text for a node."""
+        return Edit(*self.span(node), text)
+
+    def before(self, statement: ast.stmt, lines: str) -> Edit:
+        """Lines above a statement, indented like it."""
+        start = self._offset(first_line(statement), 0)
+        return Edit(start, start, indented(lines, statement.col_offset))
+
+    def after(self, statement: ast.stmt, lines: str) -> Edit:
+        """Lines below a statement, indented like it."""
+        end = self._end_of_line(statement.end_lineno or statement.lineno)
+        text = indented(lines, statement.col_offset)
+        if end and self.text[end - 1] != "\n":
+            text = "\n" + text
+        return Edit(end, end, text)
+
+    def without(self, statement: ast.stmt) -> Edit:
+        """A statement's lines, gone; `pass` where its block would be empty."""
+        start = self._offset(first_line(statement), 0)
+        end = self._end_of_line(statement.end_lineno or statement.lineno)
+        alone = len(self.block_of(statement)) == 1
+        return Edit(start, end, indented("pass", statement.col_offset) if alone else "")
+
+    def with_argument(self, call: ast.Call, name: str, value: str) -> Edit:
+        """A keyword argument of a call, set or added."""
+        given = keyword(call, name)
+        if given is not None:
+            return self.instead(given, value)
+        last = max([*call.args, *(k.value for k in call.keywords)], key=lambda n: self.span(n)[1], default=None)
+        if last is None:
+            end = self.span(call)[1] - 1
+            return Edit(end, end, f"{name}={value}")
+        end = self.span(last)[1]
+        generator = isinstance(last, ast.GeneratorExp) and self.text[end - 1] == ")" and len(call.args) == 1
+        if generator and self.span(call)[1] == end:
+            raise CannotApply(f"line {call.lineno}: its only argument is a bare generator")
+        return Edit(end, end, f", {name}={value}")
+
+    def _offset(self, line: int, column: int) -> int:
+        starts = line_starts(self.text)
+        start = starts[line - 1]
+        end = starts[line] if line < len(starts) else len(self.text)
+        return start + len(self.text[start:end].encode()[:column].decode(errors="ignore"))
+
+    def _end_of_line(self, line: int) -> int:
+        starts = line_starts(self.text)
+        return starts[line] if line < len(starts) else len(self.text)
+
+    # -- patches ---------------------------------------------------------------------------------------------------
+
+    def patch(self, changed: Source, root: Path) -> str:
+        """What turns this into another, as `git apply` takes it. root: the folder it is applied in."""
+        name = self.path.resolve().relative_to(root.resolve()).as_posix()
+        old, new = self.text.splitlines(keepends=True), changed.text.splitlines(keepends=True)
+        lines = difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
+        told = [x if x.endswith("\n") else f"{x}\n\\ No newline at end of file\n" for x in lines]
+        return f"diff --git a/{name} b/{name}\n{''.join(told)}"
+
+
+@lru_cache(maxsize=64)
+def parsed(text: str) -> ast.Module:
+    """The syntax tree of a text."""
+    return ast.parse(text)
+
+
+@lru_cache(maxsize=64)
+def line_starts(text: str) -> tuple[int, ...]:
+    """The offset at which each line begins."""
+    starts = [0]
+    for at, character in enumerate(text):
+        if character == "\n":
+            starts.append(at + 1)
+    return tuple(starts)
+
+
+def first_line(statement: ast.stmt) -> int:
+    """The line of a statement, or that of its first decorator."""
+    decorators: Sequence[ast.expr] = getattr(statement, "decorator_list", ())
+    return min([statement.lineno, *(d.lineno for d in decorators)])
+
+
+def indented(lines: str, columns: int) -> str:
+    """Lines behind so many columns, each with its end."""
+    return "".join(f"{' ' * columns}{line}\n" if line else "\n" for line in lines.splitlines())
+
+
+def keyword(call: ast.Call, name: str) -> ast.expr | None:
+    """The value of a keyword argument of a call."""
+    return next((k.value for k in call.keywords if k.arg == name), None)
