@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+
+Schedule = Callable[[int], float]
+"""Factor of the learning rate, by number of the step (from 0)."""
+SMALLEST_NORM = 1e-3
+"""Norm that a unit's weights are taken to have at least where clip_adaptive compares: Brock et al. (2021)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +27,7 @@ class Recipe:
     Order: average, penalties, clip_value, clip_adaptive, clip_norm, decay, step.
     """
 
-    schedule: Callable[[int], float] | None = None
+    schedule: Schedule | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
     clip_adaptive: float | None = None
@@ -30,3 +36,37 @@ class Recipe:
     decay: float = 0.0
     accumulate: int | Callable[[int], int] = 1
     full_batch: bool = False
+
+    def factor(self, step: int) -> float:
+        """What the learning rate is multiplied with in a step."""
+        return 1.0 if self.schedule is None else float(self.schedule(step))
+
+    def count(self, step: int) -> int:
+        """How many batches make a step, one at least."""
+        return max(1, int(self.accumulate(step) if callable(self.accumulate) else self.accumulate))
+
+    @property
+    def changes_gradients(self) -> bool:
+        """Whether gradients are anything but averaged before the step."""
+        limits = (self.clip_norm, self.clip_value, self.clip_adaptive)
+        return bool(self.l1 or self.l2) or any(limit is not None for limit in limits)
+
+
+def constant(factor: float) -> Schedule:
+    """The same factor in every step."""
+    return lambda _step: factor
+
+
+def warm_up(steps: int) -> Schedule:
+    """From 1 / steps in step 0 to 1 in step `steps` - 1, in equal parts, and 1 from then on (Goyal et al. 2017)."""
+    return lambda step: min(1.0, (step + 1) / steps)
+
+
+def cosine(steps: int) -> Schedule:
+    """(1 + cos(pi x step / steps)) / 2: from 1 to 0 in step `steps`, and 0 from then on (Loshchilov & Hutter 2017)."""
+    return lambda step: (1 + math.cos(math.pi * min(1.0, step / steps))) / 2
+
+
+def product(first: Schedule | None, second: Schedule) -> Schedule:
+    """Both factors together."""
+    return second if first is None else lambda step: first(step) * second(step)

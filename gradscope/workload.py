@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from gradscope.errors import CannotJudge, UsageError
@@ -53,19 +56,79 @@ class Cold:
     seed: int = 0
 
 
-def endless(batches: Any, steps: int) -> Iterator[tuple[Any, Any]]:
+MOST_HELD_OUT = 1000
+"""So many batches are looked at where a model is scored, should they never end."""
+Pair = tuple[Any, Any]
+
+
+def pairs(batches: Any) -> Iterator[Pair]:
+    """One pass over the batches. Raises UsageError when one is no pair."""
+    source: Iterable[Any] = batches() if callable(batches) else batches
+    for batch in source:
+        if not isinstance(batch, list | tuple) or len(batch) != 2:
+            raise UsageError(f"workload(): a batch must be a pair (input, target), got {type(batch).__name__}")
+        yield batch[0], batch[1]
+
+
+def none_given(what: str = "batches") -> CannotJudge:
+    """What is raised where there is no batch."""
+    return CannotJudge(f"workload(): {what} gave none (an iterator that is used up? give a list or a function)")
+
+
+def endless(batches: Any, steps: int) -> Iterator[Pair]:
     """The batches, started anew when they end, `steps` at most. Raises CannotJudge when there is none, UsageError
     when one is no pair."""
     done = 0
     while done < steps:
         started = done
-        source: Iterable[Any] = batches() if callable(batches) else batches
-        for batch in source:
-            if not isinstance(batch, list | tuple) or len(batch) != 2:
-                raise UsageError(f"workload(): a batch must be a pair (input, target), got {type(batch).__name__}")
-            yield batch[0], batch[1]
+        for pair in pairs(batches):
+            yield pair
             done += 1
             if done == steps:
                 return
         if done == started:
-            raise CannotJudge("workload(): batches gave none (an iterator that is used up? give a list or a function)")
+            raise none_given()
+
+
+def groups(workload: Workload, steps: int) -> Iterator[list[Pair]]:
+    """The batches of each step, as the recipe asks for. Raises what endless() raises."""
+    recipe = workload.recipe
+    if recipe.full_batch:
+        for _ in range(steps):
+            everything = list(pairs(workload.batches))
+            if not everything:
+                raise none_given()
+            yield everything
+        return
+    stream = endless(workload.batches, sys.maxsize)
+    for step in range(steps):
+        yield list(islice(stream, recipe.count(step)))
+
+
+def held_out(workload: Workload) -> Iterator[Pair]:
+    """The batches that a model is scored on. Raises CannotJudge when there is none."""
+    what, given = ("batches", workload.batches) if workload.held_out is None else ("held_out", workload.held_out)
+    empty = True
+    for pair in islice(pairs(given), MOST_HELD_OUT):
+        empty = False
+        yield pair
+    if empty:
+        raise none_given(what)
+
+
+def score(parts: Iterable[tuple[int, float, float | None]]) -> Score:
+    """From (samples, mean loss, mean of the metric or None) of each batch."""
+    count, loss, metric, measured = 0, 0.0, 0.0, False
+    for samples, one, other in parts:
+        count += samples
+        loss += samples * one
+        if other is not None:
+            measured, metric = True, metric + samples * other
+    if not count:
+        return Score(math.nan, math.nan if measured else None)
+    return Score(finite(loss / count), finite(metric / count) if measured else None)
+
+
+def finite(value: float) -> float:
+    """The value; NaN for what is not finite."""
+    return value if math.isfinite(value) else math.nan
