@@ -7,12 +7,13 @@
  8  plugins, gate
  7  builtin, reference.specimens
  6  rules/*, remedies/*, reporters/*
- 5  report, notes, usual, optimizers, reference.plans
- 4  rule, remedy, parameters, trend, row, gains, reference.trainer
- 3  history, reference.optimizers
- 2  statistics, adapter, packaged, workload, script, reference.network
- 1  settings, source, origin, competition, idle, lineage, reference.activations, reference.losses
- 0  errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe, reference, reference.layers
+ 5  report, notes, usual, optimizers, reference.plans, reference.model
+ 4  rule, remedy, treatment, parameters, trend, gap, row, gains, reference.trainer, reference.gradients
+ 3  history, reference.optimizers, reference.network
+ 2  statistics, adapter, packaged, workload, script, reference.activations, reference.losses, reference.initial
+ 2  reference.normalization, reference.dropout, reference.pooling
+ 1  settings, source, origin, competition, idle, lineage, reference.layers
+ 0  errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe, reference
 
 Imports for type checking alone may look up: nothing is loaded by them.
 """

@@ -1,4 +1,4 @@
-"""Layers without weights: activations and the flattening of images. Each knows its slope from its own output."""
+"""Layers without weights: activations and the flattening of images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from gradscope.reference.layers import Array, Gradients, Weights
+
+ERF: Any = np.frompyfunc(math.erf, 1, 1)
+"""numpy has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,54 @@ class ReLU(Weightless):
     def backward(self, _weights: Weights, kept: Any, slope: Array) -> tuple[Array, Gradients]:
         """The slope where the output is above zero."""
         return np.where(kept > 0, slope, slope.dtype.type(0)), {}
+
+
+@dataclass(frozen=True, slots=True)
+class LeakyReLU(Weightless):
+    """x above zero, `leak` x below: Maas et al. (2013)."""
+
+    leak: float = 0.01
+
+    def forward(self, _weights: Weights, given: Array) -> tuple[Array, Any]:
+        """NaN stays NaN."""
+        return np.where(given > 0, given, given * given.dtype.type(self.leak)), given
+
+    def backward(self, _weights: Weights, kept: Any, slope: Array) -> tuple[Array, Gradients]:
+        """1 above zero, `leak` elsewhere."""
+        return np.where(kept > 0, slope, slope * slope.dtype.type(self.leak)), {}
+
+
+@dataclass(frozen=True, slots=True)
+class ELU(Weightless):
+    """x above zero, alpha (exp(x) - 1) below: Clevert et al. (2016) arXiv:1511.07289."""
+
+    alpha: float = 1.0
+
+    def forward(self, _weights: Weights, given: Array) -> tuple[Array, Any]:
+        """exp() sees no positive number, so that it cannot overflow."""
+        out = np.where(given > 0, given, np.expm1(np.minimum(given, 0)) * given.dtype.type(self.alpha))
+        return out, (given, out)
+
+    def backward(self, _weights: Weights, kept: Any, slope: Array) -> tuple[Array, Gradients]:
+        """1 above zero, y + alpha below."""
+        given, out = kept
+        return np.where(given > 0, slope, slope * (out + slope.dtype.type(self.alpha))), {}
+
+
+@dataclass(frozen=True, slots=True)
+class GELU(Weightless):
+    """x (1 + erf(x / sqrt(2))) / 2, exactly: Hendrycks & Gimpel (2016) arXiv:1606.08415."""
+
+    def forward(self, _weights: Weights, given: Array) -> tuple[Array, Any]:
+        """NaN stays NaN."""
+        share = (1 + ERF(given.astype("f8") / math.sqrt(2)).astype("f8")) / 2
+        return given * share.astype(given.dtype), (given, share)
+
+    def backward(self, _weights: Weights, kept: Any, slope: Array) -> tuple[Array, Gradients]:
+        """Phi(x) + x phi(x), of the standard normal distribution."""
+        given, share = kept
+        density = np.exp(-np.square(given, dtype="f8") / 2) / math.sqrt(2 * math.pi)
+        return slope * (share + given * density).astype(slope.dtype), {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ dense layer (inputs, outputs). Every array keeps the precision of what is given.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -35,6 +35,33 @@ class Layer(Protocol):
 
     def backward(self, weights: Weights, kept: Any, slope: Array) -> tuple[Array, Gradients]:
         """(gradient of what was given, gradients of the weights), from the gradient of the output."""
+
+
+@dataclass(slots=True)
+class Pass:
+    """What a pass through a network knows beside its weights.
+
+    training: the mode, else evaluation. state: what layers remember from pass to pass, as "layer.name"; they write it.
+    random: where chance comes from.
+    """
+
+    training: bool
+    state: dict[str, Array] = field(default_factory=dict)
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+
+@runtime_checkable
+class Moded(Protocol):
+    """A layer that does otherwise in evaluation than in training. Its plain forward() stands for training without
+    memory and without chance."""
+
+    name: str
+
+    def states(self) -> dict[str, Array]:
+        """What it remembers, at the beginning, by short name."""
+
+    def run(self, weights: Weights, given: Array, at: Pass) -> tuple[Array, Any]:
+        """(output, kept) in the mode of the pass, whose state is brought up to date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,32 +124,3 @@ class Conv:
             for j in range(self.width):
                 back[:, i : i + rows, j : j + columns] += slope @ weights["kernel"][i, j].T
         return back, found
-
-
-@dataclass(frozen=True, slots=True)
-class BatchNorm:
-    """(x - mean) / sqrt(variance + epsilon) x gamma + beta, with mean and biased variance of the batch itself, over all
-    dimensions but the last."""
-
-    name: str
-    features: int
-    epsilon: float = 1e-5
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Gamma and beta."""
-        return {"gamma": (self.features,), "beta": (self.features,)}
-
-    def forward(self, weights: Weights, given: Array) -> tuple[Array, Any]:
-        """Shape of what was given."""
-        axes = tuple(range(given.ndim - 1))
-        scale = 1 / np.sqrt(given.var(axes) + given.dtype.type(self.epsilon))
-        standard = (given - given.mean(axes)) * scale
-        return standard * weights["gamma"] + weights["beta"], (standard, scale)
-
-    def backward(self, weights: Weights, kept: Any, slope: Array) -> tuple[Array, Gradients]:
-        """dx = gamma / deviation x (dy - mean(dy) - x^ mean(dy x^)): Ioffe & Szegedy (2015) arXiv:1502.03167."""
-        standard, scale = kept
-        axes = tuple(range(slope.ndim - 1))
-        found = {"gamma": (slope * standard).sum(axes), "beta": slope.sum(axes)}
-        inner = slope - slope.mean(axes) - standard * (slope * standard).mean(axes)
-        return weights["gamma"] * scale * inner, found

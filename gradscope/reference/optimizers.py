@@ -25,12 +25,19 @@ class Optimizer(Protocol):
 
 @dataclass(slots=True)
 class SGD:
-    """w - rate x g."""
+    """w - rate x v, with v = momentum x v + g, so that a rate that changes acts on all of v at once: as torch has it.
+    Keras and MXNet keep rate x v, which is the same while the rate is."""
 
     rate: float
+    momentum: float = 0.0
+    velocity: dict[str, Array] = field(default_factory=dict)
 
     def step(self, weights: Named, gradients: Named) -> dict[str, Array]:
         """One step."""
+        if self.momentum:
+            kept = self.velocity
+            self.velocity = {k: kept[k] * g.dtype.type(self.momentum) + g if kept else g for k, g in gradients.items()}
+            gradients = self.velocity
         return {k: w - w.dtype.type(self.rate) * gradients[k] for k, w in weights.items()}
 
 
@@ -48,7 +55,7 @@ class Adam:
     next to nothing.
     """
 
-    rate: float
+    rate: float = 1e-3
     first: float = 0.9
     second: float = 0.999
     epsilon: float = 1e-8

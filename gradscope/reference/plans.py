@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.reference.activations import Flatten, ReLU, Tanh
-from gradscope.reference.layers import Array, BatchNorm, Conv, Dense
+from gradscope.reference.layers import Array, Conv, Dense
 from gradscope.reference.losses import LOSSES
 from gradscope.reference.network import Network
+from gradscope.reference.normalization import BatchNorm
 from gradscope.reference.optimizers import SGD, Adam, Optimizer
 from gradscope.reference.trainer import Step, steps
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import optax
 from gradscope import Scope
 from gradscope.reference.activations import Flatten, ReLU, Sigmoid, Softmax, Tanh
-from gradscope.reference.layers import BatchNorm, Conv, Dense, Layer
+from gradscope.reference.layers import Conv, Dense, Layer
+from gradscope.reference.normalization import BatchNorm
 from gradscope.reference.plans import DECAYS, Plan
 
 import gradscope_jax

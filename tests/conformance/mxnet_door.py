@@ -8,7 +8,8 @@ import gradscope
 import mxnet as mx
 from gradscope import Scope
 from gradscope.reference.activations import Flatten
-from gradscope.reference.layers import Array, BatchNorm, Conv, Dense, Layer
+from gradscope.reference.layers import Array, Conv, Dense, Layer
+from gradscope.reference.normalization import BatchNorm
 from gradscope.reference.plans import DECAYS, Plan
 from mxnet import autograd, gluon, nd
 from mxnet.gluon import nn

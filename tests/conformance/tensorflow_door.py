@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from gradscope import Scope
 from gradscope.reference.activations import Flatten, ReLU, Sigmoid, Softmax, Tanh
-from gradscope.reference.layers import BatchNorm, Conv, Dense, Layer
+from gradscope.reference.layers import Conv, Dense, Layer
+from gradscope.reference.normalization import BatchNorm
 from gradscope.reference.plans import DECAYS, Plan
 
 from gradscope_tensorflow.session import Session

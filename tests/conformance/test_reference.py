@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from gradscope import Scope, statistics
 from gradscope.reference.activations import Flatten, ReLU, Sigmoid, Softmax, Tanh
-from gradscope.reference.layers import BatchNorm, Conv, Dense
+from gradscope.reference.layers import Conv, Dense
 from gradscope.reference.losses import LOSSES, log_loss, mean_squared_error, softmax_cross_entropy
 from gradscope.reference.network import Network
+from gradscope.reference.normalization import BatchNorm
 from gradscope.reference.optimizers import SGD, Adam, clip_norm
 from gradscope.reference.trainer import train
 

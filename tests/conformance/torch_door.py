@@ -10,7 +10,8 @@ import gradscope
 import torch
 from gradscope import Scope
 from gradscope.reference.activations import Flatten, ReLU, Sigmoid, Softmax, Tanh
-from gradscope.reference.layers import Array, BatchNorm, Conv, Dense, Layer
+from gradscope.reference.layers import Array, Conv, Dense, Layer
+from gradscope.reference.normalization import BatchNorm
 from gradscope.reference.plans import DECAYS, Plan
 from torch import Tensor, nn
 
