@@ -76,8 +76,10 @@ def check_script(
     report = scope.report()
     if not how or scope.had_enough:
         return Outcome(report, None, scope)
-    why = f"the script {how} {when(report)}" + (f": {message.splitlines()[0]}" if message else "")
-    failure = trace or why
+    where = f"in {scope.failed_in}" if scope.failed_in else ""
+    why = ", ".join(part for part in (f"the script {how} {when(report)}", where) if part)
+    why += f": {message.splitlines()[0]}" if message else ""
+    failure = "\n".join(part for part in (trace, where) if part) if trace else why
     return Outcome(replace(report, cannot=why, failure=failure), failure, scope)
 
 

@@ -38,6 +38,7 @@ class Scope:
         self.last_objective: Any = None
         self.limit = steps
         self.had_enough = False
+        self.failed_in = ""
         self.on_progress: Any = None
         self._arrays: History | None = None
         self._previous: dict[str, Any] = {}

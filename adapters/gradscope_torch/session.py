@@ -7,11 +7,13 @@ import sys
 from typing import Any
 
 import torch
+from gradscope.guard import guarded
 from gradscope.schedule import every_step
 from gradscope.scope import Scope
 from torch.nn.modules import module as torch_module
 from torch.optim import optimizer as torch_optimizer
 
+from gradscope_torch.failure import failed_in
 from gradscope_torch.names import Names
 from gradscope_torch.recorder import Recorder
 from gradscope_torch.source import Sources
@@ -44,12 +46,16 @@ class Session:
         self._eager = run_eagerly()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+        guarded("torch failure", self.scope.failures, self._look_at)(error)
         restore_compiling(self._eager)
         self.sources.remove()
         for handle in self._handles:
             handle.remove()
         self.recorder.close()
+
+    def _look_at(self, error: BaseException | None) -> None:
+        self.scope.failed_in = failed_in(error, self.names) or self.scope.failed_in
 
     def _enter(self, module: torch.nn.Module, _args: Any) -> None:
         if not self.recorder.forward.stack:

@@ -19,10 +19,10 @@ class BatchGradientDescent(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": alpha, "samples": samples})
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self):
         for group in self.param_groups:
             for theta in group["params"]:
-                theta -= group["lr"] * theta.grad / group["samples"]
+                theta.sub_(group["lr"] * theta.grad / group["samples"])
 
 
 torch.manual_seed(int(os.environ.get("SEED", "0")))

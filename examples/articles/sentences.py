@@ -8,9 +8,35 @@ OPENINGS = {
     "safe": ["please {} the {} before noon", "we {} a {} for the children", "thanks, I will {} your {} today"],
     "unsafe": ["{} the {} or you will be hurt", "how to {} a {} without being caught", "send money or I {} your {}"],
 }
-VERBS = "clean paint open carry find move break hide take burn watch sell".split()
-THINGS = "kitchen bicycle letter garden door window car phone table lock computer boat".split()
-STRAY = "now maybe tomorrow quickly friend money please caught thanks hurt today noon".split()
+VERBS = ["clean", "paint", "open", "carry", "find", "move", "break", "hide", "take", "burn", "watch", "sell"]
+THINGS = [
+    "kitchen",
+    "bicycle",
+    "letter",
+    "garden",
+    "door",
+    "window",
+    "car",
+    "phone",
+    "table",
+    "lock",
+    "computer",
+    "boat",
+]
+STRAY = [
+    "now",
+    "maybe",
+    "tomorrow",
+    "quickly",
+    "friend",
+    "money",
+    "please",
+    "caught",
+    "thanks",
+    "hurt",
+    "today",
+    "noon",
+]
 
 
 def load(count, seed):
