@@ -24,11 +24,14 @@ def parameter(
     library: bool = False,
     training: bool = True,
     reachable: bool = True,
+    matrix: bool = True,
+    module_type: str = "",
 ) -> Subject:
     """One parameter. fan_in: how many inputs an output depends on. elsewhere: another optimizer holds it.
 
     owner: the layer that holds it. library: a library built that layer. training: the layer is in that mode.
-    reachable: the models that are known lead to it.
+    reachable: the models that are known lead to it. matrix: false for one of several dimensions that multiplies entry by
+    by entry. module_type: the type of the layer, where no object is its owner.
     """
     traits = {
         "optimized": optimized,
@@ -37,8 +40,8 @@ def parameter(
         "shape": tuple(shape),
         "fan_in": fan_in,
         "size": math.prod(shape),
-        "matrix": len(shape) > 1,
-        "module_type": type(owner).__name__ if owner is not None else "",
+        "matrix": matrix and len(shape) > 1,
+        "module_type": type(owner).__name__ if owner is not None else module_type,
         "library": library,
         "training": training,
         "reachable": reachable,

@@ -128,7 +128,7 @@ def _write_notes(history: History, row: Row, fetched: Fetched) -> float | None:
         if column is None or (note.traits.get("operation") and not table.subjects[column].traits.get("operation")):
             table.add(Subject(note.subject, note.module, note.type, note.source, note.traits))
         table.record(row.step, {quantity: {note.subject: value} for quantity, value in values.items()})
-        if note.table in {"loss", "input"} and "batch_size" in values:
+        if note.table in {"loss", "input"} and not math.isnan(values.get("batch_size", math.nan)):
             batch_size = values["batch_size"]
     for site, counts in row.classes:
         history.count_classes(site, flat(counts, fetched))

@@ -34,3 +34,9 @@ def test_names_that_change_places_keep_their_columns():
     assert history["gradient"].series("gradient_norm", "b").tolist() == [1.0]
     assert history["gradient"].series("gradient_norm", "a").tolist() == [2.0]
     assert [history["gradient"].index(n) for n in "bac"] == [0, 1, 2]
+
+
+def test_an_adapter_without_objects_tells_the_type_of_a_layer_and_what_is_no_matrix():
+    traits = weight("w", matrix=False, module_type="Embedding").traits
+    assert (traits["matrix"], traits["module_type"]) == (False, "Embedding")
+    assert not weight("b", shape=(3,), matrix=True).traits["matrix"]

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from gradscope.idle import Idle
+from gradscope.notes import MEASURED, activation_note, activation_subject, batch_size, input_note, layer_note
 from gradscope.row import Note
-from gradscope.statistics import MODULE_STATISTICS
 
 from gradscope_jax import functions, measure
 from gradscope_jax.graph import Graph
-from gradscope_jax.layers import DATA, SIGNAL, Dataflow, is_float
+from gradscope_jax.layers import DATA, SIGNAL, Dataflow, Layer, is_float
 from gradscope_jax.origins import Call, Origins
 from gradscope_jax.plan import Plan
-
-ENOUGH_SAMPLES = 128
-"""A unit counts as dead when it was zero for this many samples in a row (a single batch may miss a rare unit)."""
-SEEN = ("relu", "sigmoid", "tanh")
-"""Activations whose units are looked at."""
 
 
 def plans_of(graph: Graph, flow: Dataflow) -> list[Plan]:
@@ -34,45 +31,26 @@ def plans_of(graph: Graph, flow: Dataflow) -> list[Plan]:
     return [p for p in [*plans, *losses] if all(math.prod(graph.shapes[s]) for s in p.slots)]
 
 
-def _layer(graph: Graph, layer: Any) -> Plan:
-    shape = graph.shapes[layer.output]
-    traits = {
-        "root": False,
-        "training": True,
-        "units": shape[-1] if shape else 1,
-        "operation": layer.type.lower(),
-        "parameters": True,
-    }
+def _layer(graph: Graph, layer: Layer) -> Plan:
+    shape, operation = graph.shapes[layer.output], layer.type.lower()
+    note = layer_note(layer.module, None, shape=shape, type=layer.type, source=layer.line, operation=operation)
     slots = (layer.output,) if layer.given is None else (layer.output, layer.given)
-    return Plan(
-        "module",
-        layer.module,
-        MODULE_STATISTICS,
-        slots,
-        lambda out, given=None: measure.output_statistics(out, given),
-        traits,
-        layer.module,
-        layer.line,
-        layer.type,
-        order=layer.at,
-    )
+    return Plan(note, slots, lambda out, given=None: measure.output_statistics(out, given), order=layer.at)
 
 
-def _input(graph: Graph, flow: Dataflow, layer: Any) -> Plan | None:
+def _input(graph: Graph, flow: Dataflow, layer: Layer) -> Plan | None:
     """What enters a layer from outside, unless that is a choice of rows."""
     given = layer.given
     if given is None or flow.kinds[given] != DATA or not is_float(graph, given) or layer.type == "Embedding":
         return None
     shape = graph.shapes[given]
-    size = float(shape[0]) if len(shape) > 1 else math.nan
-    quantities = ("mean", "deviation", "abs_max", "feature_ratio", "largest_feature", "nonfinite", "batch_size")
-    traits = {"shape": shape, "consumer": layer.type}
 
     def values(data: Any) -> Any:
         found = measure.data_statistics(data)
-        return jnp.append(found, jnp.asarray(size, found.dtype))
+        return jnp.append(found, jnp.asarray(batch_size(shape), found.dtype))
 
-    return Plan("input", layer.module, quantities, (given,), values, traits, layer.module, layer.line, "input")
+    note = input_note(layer.module, None, shape=shape, consumer=layer.type, source=layer.line)
+    return Plan(note, (given,), values)
 
 
 def _activations(graph: Graph, flow: Dataflow, origins: Origins) -> list[Plan]:
@@ -80,48 +58,31 @@ def _activations(graph: Graph, flow: Dataflow, origins: Origins) -> list[Plan]:
     for call in origins.calls:
         layer = origins[call.output].layer
         shape = graph.shapes[call.output]
-        if call.name not in SEEN or not shape or flow.kinds[call.output] != SIGNAL:
+        if call.name not in MEASURED or not shape or flow.kinds[call.output] != SIGNAL:
             continue
-        subject = f"{layer} > {call.name}" if layer else call.name
-        if subject in found:
-            continue
-        traits = {
-            "activation": call.name,
-            "units": shape[-1],
-            "output": call.output not in flow.before_layers,
-        }
-        found[subject] = _activation(call, subject, layer, traits)
+        if activation_subject(call.name, layer) not in found:
+            output = call.output not in flow.before_layers
+            note = activation_note(call.name, layer, None, shape=shape, output=output, source=call.line)
+            found[note.subject] = _activation(call, note)
     return list(found.values())
 
 
-def _activation(call: Call, subject: str, layer: str, traits: dict[str, Any]) -> Plan:
+def _activation(call: Call, note: Note) -> Plan:
+    def of_relu(out: Any) -> Any:
+        zeros = (out == 0).mean().reshape(1)
+        return jnp.concatenate([zeros, measure.inactive_units(out).astype(zeros.dtype)])
+
+    def of_others(out: Any) -> Any:
+        return measure.saturated_fraction(out, call.name).reshape(1)
+
     if call.name == "relu":
-
-        def values(out: Any) -> Any:
-            zeros = (out == 0).mean().reshape(1)
-            return jnp.concatenate([zeros, measure.inactive_units(out).astype(zeros.dtype)])
-
-        quantities, tail = ("zero_fraction",), "inactive"
-    else:
-
-        def values(out: Any) -> Any:
-            return measure.saturated_fraction(out, call.name).reshape(1)
-
-        quantities, tail = ("saturated_fraction",), ""
-    return Plan(
-        *("module", subject, quantities, (call.output,), values),
-        traits,
-        layer,
-        call.line,
-        call.name,
-        tail,
-        call.at,
-    )
+        return Plan(note, (call.output,), of_relu, "inactive", call.at)
+    return Plan(note, (call.output,), of_others, order=call.at)
 
 
 def _root(graph: Graph, flow: Dataflow, losses: list[Plan]) -> list[Plan]:
     """The output of the whole model: what is compared with the target, or what the last layer returns."""
-    compared = [p for p in losses if p.traits["function"] != "log"]
+    compared = [p for p in losses if p.note.traits["function"] != "log"]
     if compared:
         slot, line = compared[0].slots[0], None
     elif flow.layers:
@@ -129,35 +90,15 @@ def _root(graph: Graph, flow: Dataflow, losses: list[Plan]) -> list[Plan]:
     else:
         return []
     shape = graph.shapes[slot]
-    traits = {
-        "root": True,
-        "training": True,
-        "units": shape[-1] if shape else 1,
-        "operation": "",
-        "parameters": False,
-    }
-    return [
-        Plan(
-            "module",
-            "output",
-            MODULE_STATISTICS,
-            (slot,),
-            lambda out: measure.output_statistics(out, None),
-            traits,
-            "output",
-            line,
-            "output",
-            order=len(graph.instructions),
-        )
-    ]
+    note = layer_note("output", None, shape=shape, type="output", source=line, root=True, parameters=False)
+    return [Plan(note, (slot,), lambda out: measure.output_statistics(out, None), order=len(graph.instructions))]
 
 
 class Forward:
     """Turns what was measured into notes; remembers how long units have been idle."""
 
     def __init__(self) -> None:
-        self._idle: dict[str, Any] = {}
-        self._samples: dict[str, int] = {}
+        self._idle = Idle()
 
     def notes(
         self, plans: Sequence[Plan], measured: Sequence[Any], shapes: Sequence[tuple[int, ...]]
@@ -165,39 +106,22 @@ class Forward:
         """(notes, counts of classes by site). measured: an array of the host for each plan."""
         notes: list[Note] = []
         classes: list[tuple[str, Any]] = []
-        ranks = {id(p): at for at, p in enumerate(sorted((p for p in plans if p.table == "module"), key=_order))}
+        modules = sorted((p for p in plans if p.note.table == "module"), key=lambda p: p.order)
+        ranks = {id(plan): at for at, plan in enumerate(modules)}
         for plan, found in zip(plans, measured, strict=True):
-            quantities, values = plan.quantities, np.asarray(found, "f8")
-            values, rest = values[: len(quantities)], values[len(quantities) :]
+            note, values = plan.note, np.asarray(found, "f8")
+            if note.table == "module":
+                values = np.append(ranks[id(plan)], values)
             if plan.tail == "classes":
-                classes.append((plan.subject, rest))
+                count = len(note.quantities)
+                classes.append((note.subject, values[count:]))
+                values = values[:count]
             elif plan.tail == "inactive":
                 samples = math.prod(shapes[plan.slots[0]][:-1])
-                quantities = (*quantities, "dead_fraction")
-                values = np.append(values, self._dead(plan.subject, rest > 0, samples))
-            if plan.table == "module":
-                quantities, values = ("order", *quantities), np.append(ranks[id(plan)], values)
-            known = ~np.isnan(values) | np.array([q in KEPT for q in quantities])
-            names = tuple(q for q, k in zip(quantities, known, strict=True) if k)
-            notes.append(
-                Note(plan.table, plan.subject, names, values[known], plan.traits, plan.module, plan.source, plan.type)
-            )
+                values = np.append(values[:2], self._dead(note.subject, values[2:] > 0, samples))
+            notes.append(replace(note, values=values))
         return notes, classes
 
     def _dead(self, subject: str, inactive: Any, samples: int) -> float:
-        idle = self._idle.get(subject)
-        if idle is None or idle.shape != inactive.shape:
-            idle, self._samples[subject] = np.zeros(len(inactive)), 0
-        self._idle[subject] = idle = np.where(inactive, idle + samples, 0)
-        self._samples[subject] += samples
-        if self._samples[subject] < ENOUGH_SAMPLES:
-            return math.nan
-        return float((idle >= ENOUGH_SAMPLES).mean())
-
-
-KEPT = frozenset({"value", *functions.RANGES, *MODULE_STATISTICS})
-"""Quantities whose NaN means a NaN, and not that nobody knows."""
-
-
-def _order(plan: Plan) -> int:
-    return plan.order
+        dead = self._idle.dead(subject, inactive, samples)
+        return math.nan if dead is None else float(dead.mean())

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from gradscope.notes import comparison_traits, logarithm_note, loss_note, site_of
 
 from gradscope_jax import measure
 from gradscope_jax.graph import Graph
@@ -115,16 +116,8 @@ def comparison(
     graph, origin = origins.graph, origins[prediction]
     p_shape, t_shape = graph.shapes[prediction], graph.shapes[target]
     classes = function in {"cross_entropy", "nll_loss", "categorical_cross_entropy"} and len(p_shape) > 1
-    traits: dict[str, Any] = {
-        "function": function,
-        "prediction_shape": p_shape,
-        "target_shape": t_shape,
-        "operation": origin.operation,
-        "one_unit_softmax": origin.unit,
-        "layer": origin.layer,
-        "classes": classes and t_shape != p_shape,
-        "target_carries_gradient": origins.flow.kinds[target] == SIGNAL,
-    }
+    traits = comparison_traits(function, origin, p_shape, t_shape, classes=classes and t_shape != p_shape)
+    traits["target_carries_gradient"] = origins.flow.kinds[target] == SIGNAL
     tail = ""
     measure_values: Callable[..., Any]
     quantities: tuple[str, ...]
@@ -138,8 +131,7 @@ def comparison(
         )
         measure_values, tail = _values(function, p_shape, t_shape), "classes" if function in BINARY else ""
     slots = (prediction, target) if result is None else (prediction, target, result)
-    site = f"{name} at {line or '?'}"
-    return Plan("loss", site, quantities, slots, measure_values, traits, origin.layer, line, function, tail)
+    return Plan(loss_note(site_of(name, line), quantities, None, traits), slots, measure_values, tail)
 
 
 def _class_values(function: str) -> Callable[..., Any]:
@@ -198,30 +190,17 @@ def _values(function: str, p_shape: tuple[int, ...], t_shape: tuple[int, ...]) -
 def picked(origins: Origins, logs: int, indices: int, result: int, line: str | None) -> Plan | None:
     """log_probabilities[arange, labels]: a cross-entropy written by hand."""
     graph = origins.graph
-    shape, given = graph.shapes[logs], graph.shapes[indices]
+    given = graph.shapes[indices]
     if not given or math.prod(graph.shapes[result]) != math.prod(given[:-1]):
         return None
     plan = comparison(origins, "nll_loss", "log_softmax", logs, indices, result, line)
     count = _class_values("nll_loss")
     plan.measure = lambda p, index, found: count(p, index[..., -1].reshape(-1), found.ravel())
-    plan.traits |= {"classes": True, "target_shape": given[:-1]}
-    plan.traits["prediction_shape"] = shape
+    plan.note.traits |= {"classes": True, "target_shape": given[:-1]}
     return plan
 
 
 def logarithm(origins: Origins, given: int, line: str | None) -> Plan:
     """log of what a sigmoid or softmax returned, unprotected: how near to zero its argument came."""
-    origin = origins[given]
-    traits = {"function": "log", "operation": origin.operation, "layer": origin.layer, "classes": False}
-    site = f"log at {line or '?'}"
-    return Plan(
-        "loss",
-        site,
-        ("margin",),
-        (given,),
-        lambda p: measure.wide(p).min().reshape(1),
-        traits,
-        origin.layer,
-        line,
-        "log",
-    )
+    note = logarithm_note(origins[given], None, line)
+    return Plan(note, (given,), lambda p: measure.wide(p).min().reshape(1))

@@ -54,6 +54,11 @@ def leaves_of(tree: Any, stacked: dict[int, int] | None = None) -> list[Leaf]:
     return leaves
 
 
+def cut(leaves: Sequence[Leaf], arrays: Sequence[Any]) -> list[Any]:
+    """An array for each leaf, layers that are stacked one by one. arrays: those of the whole tree."""
+    return [arrays[leaf.at] if leaf.layer is None else arrays[leaf.at][leaf.layer] for leaf in leaves]
+
+
 def array_of(value: Any) -> Any:
     """The value itself when it has a shape and a dtype; a number as an array."""
     return value if hasattr(value, "shape") and hasattr(value, "dtype") else jnp.asarray(value)

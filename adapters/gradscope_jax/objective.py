@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from gradscope import statistics
 from gradscope.history import History, Subject
+from gradscope.parameters import name_parameters, parameter
 from gradscope.row import Note, Row, write
 
 from gradscope_jax import measure
 from gradscope_jax.evaluation import Evaluation
 from gradscope_jax.made import Made
-from gradscope_jax.names import Leaf
+from gradscope_jax.names import Leaf, cut
 
 
 class Objective:
@@ -31,20 +32,24 @@ class Objective:
         self.reached: set[int] | None = None
         """Places of the leaves that the loss depends on; None as long as nobody knows."""
         self.frozen: set[int] = set()
-        self.elsewhere: set[int] = set()
         self.verified = False
         """Whether it was seen what becomes of the parameters after a step, and not only what was computed."""
         self._row: Row | None = None
         self._before: list[Any] | None = None
         self._direction: Any = None
-        self._updates: list[Any] = []
         self._details: Any = None
-        self._lines: dict[str, str | None] = {}
+        self._layers: dict[str, tuple[str | None, str]] = {}
+        """Line and type of every layer."""
 
     # -- subjects --------------------------------------------------------------------------------------------------
 
     def survey(self, leaves: list[Leaf], evaluations: Sequence[Evaluation], places: Sequence[int | None]) -> None:
-        """Takes note of the parameters. places: of each leaf in the evaluations' tree; None where that is not known."""
+        """Takes note of the parameters. places: of each leaf in the evaluations' tree; None where that is not known.
+
+        Leaves that are cut otherwise than those that are known are let go: each has a column already.
+        """
+        if self.leaves and [(a.at, a.layer) for a in leaves] != [(b.at, b.layer) for b in self.leaves]:
+            return
         if self.reached is None and evaluations:
             self.reached = set()
         for one in evaluations:
@@ -52,7 +57,7 @@ class Objective:
             if program is None:
                 self.reached = set(range(len(leaves)))
                 continue
-            self._lines |= {layer.module: layer.line for layer in program.flow.layers}
+            self._layers |= {layer.module: (layer.line, layer.type) for layer in program.flow.layers}
             by_slot = dict(enumerate(program.slots))
             self.reached = (self.reached or set()) | {
                 at for at, p in enumerate(places) if p is None or by_slot.get(p) in program.reached
@@ -63,30 +68,24 @@ class Objective:
 
     def name(self) -> None:
         """Writes the subjects of both tables of parameters."""
-        for at, leaf in enumerate(self.leaves):
-            subject = self._subject(at, leaf)
-            for table in (self.history["gradient"], self.history["parameter"]):
-                if at < len(table.subjects):
-                    table.rename(at, subject)
-                else:
-                    table.add(subject)
+        name_parameters(self.history, [self._subject(at, leaf) for at, leaf in enumerate(self.leaves)])
 
     def _subject(self, at: int, leaf: Leaf) -> Subject:
         module = leaf.module if leaf.module is not None else leaf.name
-        traits = {
-            "optimized": at not in self.elsewhere,
-            "elsewhere": at in self.elsewhere,
-            "trainable": at not in self.frozen,
-            "shape": leaf.shape,
-            "fan_in": leaf.fan_in or math.prod(leaf.shape[:-1]),
-            "size": math.prod(leaf.shape),
-            "matrix": len(leaf.shape) > 1 and leaf.matrix is not False,
-            "module_type": "",
-            "library": False,
-            "training": True,
-            "reachable": True,
-        }
-        return Subject(leaf.name, module, leaf.dtype, self._lines.get(module), traits)
+        line, kind = self._layers.get(module, (None, ""))
+        return parameter(
+            leaf.name,
+            module,
+            shape=leaf.shape,
+            fan_in=leaf.fan_in or math.prod(leaf.shape[:-1]),
+            dtype=leaf.dtype,
+            optimized=True,
+            elsewhere=False,
+            trainable=at not in self.frozen,
+            source=line,
+            matrix=leaf.matrix is not False,
+            module_type=kind,
+        )
 
     # -- a step ----------------------------------------------------------------------------------------------------
 
@@ -94,13 +93,13 @@ class Objective:
         """A step begins. Arrays of the whole tree, before leaves are cut out of those that are stacked."""
         self.shapes = [jnp.shape(g) for g in gradients]
         self.frozen |= {at for at, leaf in enumerate(self.leaves) if not math.prod(leaf.shape)}
-        cut = self.cut(gradients)
+        given = cut(self.leaves, gradients)
         with jax.disable_jit(False):
-            found = jax.device_get(_row(cut))
+            found = jax.device_get(_row(given))
         self._details, direction = np.array(found["details"], "f8"), found["direction"]
-        absent = set() if self.reached is None else set(range(len(cut))) - self.reached
-        present = [at for at in range(len(cut)) if at not in absent | self.frozen]
-        self._row = Row(self.step, len(cut), present, sorted(self.frozen), found["norms"][present].astype("f8"))
+        absent = set() if self.reached is None else set(range(len(given))) - self.reached
+        present = [at for at in range(len(given)) if at not in absent | self.frozen]
+        self._row = Row(self.step, len(given), present, sorted(self.frozen), found["norms"][present].astype("f8"))
         for at in absent:
             self._details[at] = math.nan
         cosine = None if self._direction is None else statistics.cosine(self._direction, direction)
@@ -117,7 +116,7 @@ class Objective:
         limit = self.made.clip_limit()
         if limit is not None:
             row.values["clip_before"], row.values["clip_limit"] = math.hypot(*row.norms.tolist()), limit
-        still = [not bool(jnp.any(u)) for u in self.cut(updates)]
+        still = [not bool(jnp.any(u)) for u in cut(self.leaves, updates)]
         row.values["skipped"] = float(all(still) and not np.isfinite(row.norms).all())
         if self.made.freezes and not all(still):
             self._hold(row, {at for at, s in enumerate(still) if s})
@@ -152,7 +151,8 @@ class Objective:
         changes = np.full((row.width, 5), math.nan)
         if before is not None:
             with jax.disable_jit(False):
-                changes = np.array(jax.device_get(_changes(self.cut(before), self.cut(after or before))), "f8")
+                weights = cut(self.leaves, before), cut(self.leaves, after or before)
+                changes = np.array(jax.device_get(_changes(*weights)), "f8")
             if after is None:
                 changes[:, 2:] = math.nan
             elif not np.isfinite(row.norms).all() and not changes[:, 2].any():
@@ -176,10 +176,6 @@ class Objective:
     def give_weights(self, before: list[Any]) -> None:
         """Tells the parameters before the step, where the optimizer did not get them."""
         self._before = before
-
-    def cut(self, arrays: list[Any]) -> list[Any]:
-        """An array for each leaf."""
-        return [arrays[leaf.at] if leaf.layer is None else arrays[leaf.at][leaf.layer] for leaf in self.leaves]
 
 
 @jax.jit

@@ -14,7 +14,7 @@ from gradscope.scope import Scope
 
 from gradscope_jax import measure
 from gradscope_jax.made import Made
-from gradscope_jax.names import Leaf, leaves_of, stacked_in
+from gradscope_jax.names import Leaf, cut, leaves_of, stacked_in
 from gradscope_jax.objective import Objective
 from gradscope_jax.ring import ABSENT
 
@@ -73,11 +73,6 @@ def details(gradients: list[Any], before: list[Any] | None, updates: list[Any] |
             found = found.at[2].set(measure.norm(updates[at]).astype(jnp.float32))
         rows.append(jnp.concatenate([measure.gradient_statistics(gradient).astype(jnp.float32), found]))
     return jnp.stack(rows) if rows else jnp.zeros((0, len(PARAMETER_QUANTITIES)), jnp.float32)
-
-
-def cut(leaves: Sequence[Leaf], arrays: Sequence[Any]) -> list[Any]:
-    """An array for each leaf, layers that are stacked one by one."""
-    return [arrays[leaf.at] if leaf.layer is None else arrays[leaf.at][leaf.layer] for leaf in leaves]
 
 
 def matched(what: str, tree: Any, given: list[Any]) -> list[Any]:

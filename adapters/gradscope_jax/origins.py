@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from gradscope.lineage import Lineage
 
 from gradscope_jax.graph import Graph, Instruction
 from gradscope_jax.layers import SIGNAL, VIEWS, Dataflow
@@ -21,15 +22,6 @@ GELU = 0.7978845834732056
 
 PROBABLE = frozenset({"sigmoid", "softmax", "clamp"})
 """What a probability passed last; a clamp keeps it from zero and one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The last operation that shaped the range of a value, the layer before it; unit: a softmax over one unit."""
-
-    operation: str = ""
-    layer: str = ""
-    unit: bool = False
 
 
 @dataclass(slots=True)
@@ -50,7 +42,7 @@ class Origins:
     def __init__(self, graph: Graph, flow: Dataflow):
         self.graph = graph
         self.flow = flow
-        self.of: dict[int, Origin] = {}
+        self.of: dict[int, Lineage] = {}
         self.calls: list[Call] = []
         self.logarithms: dict[int, int] = {}
         """Slot of a logarithm -> slot of the probability it is of."""
@@ -62,8 +54,8 @@ class Origins:
         for call in self._grouped():
             self._follow(call)
 
-    def __getitem__(self, slot: int) -> Origin:
-        return self.of.get(slot, Origin())
+    def __getitem__(self, slot: int) -> Lineage:
+        return self.of.get(slot, Lineage())
 
     def _grouped(self) -> Iterator[Call]:
         """Instructions that a library's function was made of, as one call; every other one by itself."""
@@ -96,16 +88,14 @@ class Origins:
     def _follow(self, call: Call) -> None:
         one = call.instructions[0] if len(call.instructions) == 1 else None
         given = next((s for s in call.inputs if self.flow.kinds[s] == SIGNAL), None)
-        before = self[given] if given is not None else Origin()
+        before = self[given] if given is not None else Lineage()
         name = call.name or (self._operation(one) if one is not None else "")
         if name == "relu" and not self._of_units(call.output, before.layer):
             name = ""
         if name and given is not None and name not in LOSSES:
-            unit = "softmax" in name and self.graph.shapes[call.output][-1:] == (1,)
-            unit = unit or (name == "clamp" and before.unit)
-            name = NAMES.get(name, name) + (" over the batch" if self._over_batch(call) else "")
-            call.name = name
-            self.of[call.output] = Origin(name, before.layer, unit)
+            call.name = NAMES.get(name, name) + (" over the batch" if self._over_batch(call) else "")
+            after = before.through(call.name, before.layer, self.graph.shapes[call.output])
+            self.of[call.output] = replace(after, unit=True) if name == "clamp" and before.unit else after
             self.calls.append(call)
         elif name in LOSSES:
             call.name = name
@@ -114,11 +104,11 @@ class Origins:
             self.calls.append(call)
             if given is not None and self.flow.kinds[call.output] == SIGNAL:
                 kept = before.operation if one.name in VIEWS or self._is_complement(one, before) else ""
-                self.of[call.output] = Origin(kept, before.layer, before.unit and bool(kept))
+                self.of[call.output] = Lineage(kept, before.layer, unit=before.unit and bool(kept))
                 if one.name == "log" and (before.operation in PROBABLE or before.unit):
                     self.logarithms[call.output] = given
         for layer in self._layers.get(call.output, []):
-            self.of[call.output] = Origin(layer.type.lower(), layer.module)
+            self.of[call.output] = Lineage(layer.type.lower(), layer.module)
 
     def _of_units(self, slot: int, layer: str) -> bool:
         """Whether a slot holds units of a layer, and not a statistic of them: a variance, kept from falling under 0."""
@@ -161,7 +151,7 @@ class Origins:
         array = np.asarray(value)
         return float(array.ravel()[0]) if array.size == 1 and array.dtype.kind in "fiu" else None
 
-    def _is_complement(self, one: Instruction, before: Origin) -> bool:
+    def _is_complement(self, one: Instruction, before: Lineage) -> bool:
         """1 - p of a probability is one too."""
         return one.name == "sub" and before.operation == "sigmoid" and self.constant(one.inputs[0]) == 1
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+from gradscope.row import Note
 
 
 @dataclass(slots=True)
 class Plan:
-    """measure: the values of the slots -> one flat array: the quantities, then what `tail` names.
+    """note: what is to be said; it has no values yet. slots: of the graph, whose values are measured.
 
-    tail: "classes" for counts of classes, "inactive" for a flag of each unit, "" for nothing.
+    measure: the values of the slots -> one flat array: the note's quantities, but for those that the host knows (order,
+    dead_fraction), then what `tail` names: "classes" for counts of classes, "inactive" for a flag of each unit, "" for
+    nothing. order: where it stands in the graph.
     """
 
-    table: str
-    subject: str
-    quantities: tuple[str, ...]
+    note: Note
     slots: tuple[int, ...]
     measure: Callable[..., Any]
-    traits: dict[str, Any] = field(default_factory=dict)
-    module: str = ""
-    source: str | None = None
-    type: str = ""
     tail: str = ""
     order: int = 0

@@ -2,51 +2,59 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from collections.abc import Mapping
 from typing import Any
 
-from gradscope.errors import UsageError
+from gradscope.errors import CannotApply, UsageError
 from gradscope.hookspecs import hookimpl
+from gradscope.packaged import Packaged, first_of
 from gradscope.scope import Scope
-from gradscope.workload import Cold, Workload
+from gradscope.workload import Cold, Score, Workload
+
+LIBRARIES = frozenset({"flax", "equinox"})
+NO_WORKLOAD = "workload(): JAX models have no common call; give `gradscope check` the training script"
 
 
-class JaxAdapter:
-    """JAX, behind the Adapter protocol."""
+class JaxAdapter(Packaged):
+    """JAX, behind the Adapter protocol. A jitted step is watched from inside, and a model has no common call."""
 
     name = "jax"
     install = "pip install 'gradscope-diagnostics[jax]'"
     module = "jax"
-    companions: tuple[str, ...] = ("optax", "equinox")
-
-    def available(self) -> bool:
-        """Whether JAX is installed."""
-        return find_spec("jax") is not None
+    companions = ("optax", "equinox")
+    package = "gradscope_jax"
 
     def recognizes(self, thing: Any) -> bool:
-        """Whether a model is one of flax or equinox, told by the names of its classes."""
-        kind = thing if isinstance(thing, type) else type(thing)
-        return any(k.__module__.partition(".")[0] in {"flax", "equinox"} for k in kind.__mro__)
+        """Whether a model, or the first of several, is one of flax or equinox, told by the names of its classes."""
+        one = first_of(thing)
+        kind = one if isinstance(one, type) else type(one)
+        return any(k.__module__.partition(".")[0] in LIBRARIES for k in kind.__mro__)
 
     def watch(self, _scope: Scope, _model: Any, _optimizer: Any) -> Any:
-        """A loop that is compiled is watched by a transformation of its own."""
+        """A loop that is compiled is watched by a transformation of its own. Raises UsageError."""
         raise UsageError(
             "watch(): a jitted JAX step is watched from inside: scope = gradscope.watch(); "
             "optimizer = gradscope_jax.watch(scope, optimizer)"
         )
 
-    def session(self, scope: Scope) -> Any:
-        """A context in which everything that trains is observed."""
-        from gradscope_jax.session import Session
-
-        return Session(scope)
-
     def train(self, _scope: Scope, _workload: Workload) -> None:
-        """JAX has no one way to call a model."""
-        raise UsageError("workload(): JAX models have no common call; give `gradscope check` the training script")
+        """Raises UsageError."""
+        raise UsageError(NO_WORKLOAD)
+
+    def fresh(self, _workload: Workload, _seed: int) -> Workload:
+        """Raises UsageError."""
+        raise UsageError(NO_WORKLOAD)
+
+    def evaluate(self, _workload: Workload) -> Score:
+        """Raises UsageError."""
+        raise UsageError(NO_WORKLOAD)
+
+    def treat(self, _workload: Workload, remedy: str, _settings: Mapping[str, Any]) -> Workload:
+        """Raises CannotApply."""
+        raise CannotApply(f"{remedy}: {NO_WORKLOAD}")
 
     def cold(self, _scope: Scope, _target: Cold) -> None:
-        """JAX has no one way to build a model."""
+        """Raises UsageError."""
         raise UsageError("FILE::CLASS: JAX models have no common call; give `gradscope check` the training script")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from gradscope.competition import note_competition
 from gradscope.guard import guarded
 from gradscope.row import Note
 from gradscope.scope import Scope
@@ -228,13 +229,8 @@ class Recorder:
         return one.program, places
 
     def _note_competition(self, objective: Objective, mine: Sequence[Evaluation]) -> None:
-        last = self.scope.last_objective
-        fresh = any(e.used == {id(objective)} for e in mine)
-        if fresh and last is not None and last is not objective and objective.step:
-            for one in (last, objective):
-                one.history.facts["competing"] = True
-        if fresh:
-            self.scope.last_objective = objective
+        if any(e.used == {id(objective)} for e in mine):
+            note_competition(self.scope, objective)
 
     def close(self) -> None:
         """Writes what is still open."""

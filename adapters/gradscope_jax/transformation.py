@@ -19,8 +19,7 @@ from gradscope.scope import Scope
 
 from gradscope_jax import measure
 from gradscope_jax.made import Made, made_of
-from gradscope_jax.names import Leaf, is_number, leaves_of, stacked_in
-from gradscope_jax.observation import cut
+from gradscope_jax.names import Leaf, cut, is_number, leaves_of, stacked_in
 from gradscope_jax.ring import ABSENT, HEAD, ROWS, Tracks, WatchState
 
 

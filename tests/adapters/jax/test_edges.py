@@ -239,3 +239,99 @@ def test_calls_at_the_wrong_place_are_refused() -> None:
         gradscope_jax.read(state, scope)
     with pytest.raises(UsageError, match="inside jit"):
         jax.jit(lambda g: gradscope_jax.record(gradscope.watch(), gradscope_jax.observe(g), g))(params)
+
+
+SWAPPED = """
+params = {"u": init(0, 8, 8)[0]["w"], "v": init(1, 8, 8)[0]["w"]}
+
+def first(a, b, x, y):
+    return jnp.mean(((jnp.tanh(x @ a) @ b)[:, 0] - y) ** 2)
+
+def second(b, a, x, y):
+    return first(a, b, x, y)
+
+tx = optax.sgd(0.01)
+state = tx.init(params)
+for i, (x, y, c) in enumerate(batches(1)):
+    if i % 2:
+        gv, gu = jax.grad(second, argnums=(0, 1))(params["v"], params["u"], x, y)
+    else:
+        gu, gv = jax.grad(first, argnums=(0, 1))(params["u"], params["v"], x, y)
+    updates, state = tx.update({"u": gu, "v": gv}, state)
+    params = optax.apply_updates(params, updates)
+"""
+
+
+def test_names_that_change_places_stay_those_of_their_columns(tmp_path: Path) -> None:
+    outcome = run(tmp_path, SWAPPED)
+    assert outcome.scope is not None and not outcome.scope.failures
+    table = outcome.scope.histories[0]["gradient"]
+    assert [table.index(s.name) for s in table.subjects] == [0, 1]
+
+
+def test_layers_that_are_only_sometimes_scanned_keep_their_columns(tmp_path: Path) -> None:
+    body = """
+params = {"w": 0.3 * jax.random.normal(jax.random.key(0), (2, 8, 8)), "out": jnp.ones((8, 1)) / 8}
+
+def scanned(params, x, y):
+    h, _ = jax.lax.scan(lambda h, w: (jnp.tanh(h @ w), None), x, params["w"])
+    return jnp.mean(((h @ params["out"])[:, 0] - y) ** 2)
+
+def unrolled(params, x, y):
+    h = jnp.tanh(jnp.tanh(x @ params["w"][0]) @ params["w"][1])
+    return jnp.mean(((h @ params["out"])[:, 0] - y) ** 2)
+
+tx = optax.sgd(0.01)
+state = tx.init(params)
+for i, (x, y, c) in enumerate(batches(1)):
+    grads = jax.grad(scanned if i != 1 else unrolled)(params, x, y)
+    updates, state = tx.update(grads, state)
+    params = optax.apply_updates(params, updates)
+"""
+    outcome = run(tmp_path, body)
+    assert outcome.scope is not None and not outcome.scope.failures
+    table = outcome.scope.histories[0]["gradient"]
+    assert [s.name for s in table.subjects] == ["out", "0.w", "1.w"]
+    assert (table.column("gradient_norm") > 0).all()
+
+
+def test_a_vector_that_enters_leaves_the_size_of_the_batch_known(tmp_path: Path) -> None:
+    body = """
+params = {"a": init(0, 8, 4)[0]["w"], "b": jnp.ones((32, 4)) / 32}
+for x, y, c in batches(2):
+    grads = jax.grad(lambda p, x, y: jnp.mean(jnp.cosh(x @ p["a"])) + jnp.sum(jnp.cosh(y @ p["b"])))(params, x, y)
+    params = jax.tree.map(lambda p, g: p - 1e-3 * g, params, grads)
+"""
+    outcome = run(tmp_path, body)
+    assert outcome.scope is not None
+    assert (outcome.scope.histories[0].run("batch_size") == 32).all()
+
+
+def test_an_embedding_is_told_by_its_parameter(tmp_path: Path) -> None:
+    body = """
+params = {"table": jnp.ones((9, 4)), "out": jnp.ones((4, 1))}
+for x, y, c in batches(1):
+    grads = jax.grad(lambda p, c, y: jnp.mean(((p["table"][c] @ p["out"])[:, 0] - y) ** 2))(params, c, y)
+    params = jax.tree.map(lambda p, g: p - 1e-3 * g, params, grads)
+"""
+    outcome = run(tmp_path, body)
+    assert outcome.scope is not None
+    types = {s.name: s.traits["module_type"] for s in outcome.scope.histories[0]["gradient"].subjects}
+    assert types == {"out": "Linear", "table": "Embedding"}
+
+
+def test_a_workload_is_refused_with_what_would_work() -> None:
+    from gradscope.adapter import Adapter
+    from gradscope.errors import CannotApply
+
+    from gradscope_jax.plugin import JaxAdapter
+
+    adapter: Any = JaxAdapter()
+    assert isinstance(adapter, Adapter)
+    for call in (adapter.train, adapter.fresh):
+        with pytest.raises(UsageError, match="the training script"):
+            call(None, None)
+    with pytest.raises(UsageError, match="the training script"):
+        adapter.evaluate(None)
+    with pytest.raises(CannotApply, match=r"gradient-clipping: .* the training script"):
+        adapter.treat(None, "gradient-clipping", {})
