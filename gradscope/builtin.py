@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from dataclasses import replace
 from functools import cache
 from types import ModuleType
 from typing import TypeVar
 
 import gradscope.remedies
 import gradscope.reporters
+import gradscope.rewrites
 import gradscope.rules
 from gradscope.history import History
 from gradscope.hookspecs import hookimpl
+from gradscope.reference.adapter import NumpyAdapter
 from gradscope.remedy import RemedySource
 from gradscope.reporter import Reporter
+from gradscope.rewriting import Rewrite, Site
 from gradscope.rule import Rule
 from gradscope.verdict import Remedy, Verdict
 
@@ -36,6 +40,12 @@ def remedy_sources() -> tuple[RemedySource, ...]:
     return tuple(sorted(discover(gradscope.remedies, RemedySource), key=lambda r: (r.rank, r.name)))
 
 
+@cache
+def rewrites() -> dict[str, Rewrite]:
+    """The built-in changes of sources, by the name of their remedy."""
+    return {r.name: r for r in discover(gradscope.rewrites, Rewrite)}
+
+
 @hookimpl
 def gradscope_rules() -> list[Rule]:
     """The rules of gradscope/rules/, by code."""
@@ -49,7 +59,23 @@ def gradscope_reporters() -> list[Reporter]:
 
 
 @hookimpl
+def gradscope_adapters() -> list[NumpyAdapter]:
+    """The reference, which numpy is enough for."""
+    return [NumpyAdapter()]
+
+
+@hookimpl
 def gradscope_suggest_remedies(verdict: Verdict, history: History) -> list[Remedy]:
     """What gradscope/remedies/ holds for the rule of this verdict."""
     told = (source.suggest(verdict, history) for source in remedy_sources() if verdict.name in source.rules)
-    return [remedy for remedy in told if remedy is not None]
+    return [rewritable(remedy, verdict, history) for remedy in told if remedy is not None]
+
+
+def rewritable(remedy: Remedy, verdict: Verdict, history: History) -> Remedy:
+    """The remedy with what changes the source of a program accordingly, where gradscope/rewrites/ holds that."""
+    found = rewrites().get(remedy.name)
+    if found is None or remedy.rewrite is not None:
+        return remedy
+    site = Site(verdict, history, remedy.settings)
+    variants = tuple(rewritable(v, verdict, history) for v in remedy.variants)
+    return replace(remedy, rewrite=lambda source: found.change(source, site), variants=variants)

@@ -47,14 +47,15 @@ def check_script(
     quiet: bool = False,
     aside: bool = False,
     on_progress: Progress = None,
+    text: str | None = None,
 ) -> Outcome:
     """Runs a script, or trains the workload that it defines, under observation.
 
-    quiet, aside: what it prints is silenced, or goes to stderr. Raises TargetError for a file that is none; a script
-    that raises gives an Outcome with its traceback, one that is interrupted or leaves with an exit code other than 0
-    an Outcome that says so.
+    quiet, aside: what it prints is silenced, or goes to stderr. text: what is run as if it stood in the file. Raises
+    TargetError for a file that is none; a script that raises gives an Outcome with its traceback, one that is
+    interrupted or leaves with an exit code other than 0 an Outcome that says so.
     """
-    script = open_script(file, arguments)
+    script = open_script(file, arguments, text)
     scope = Scope(settings, steps=settings.steps)
     scope.on_progress = on_progress
     how = message = trace = ""

@@ -66,15 +66,18 @@ class Script:
             return dict(module.__dict__)
 
 
-def open_script(path: Path, arguments: Sequence[str] = ()) -> Script:
-    """Reads and compiles a program. Raises TargetError: missing, a folder, no text, a syntax error."""
+def open_script(path: Path, arguments: Sequence[str] = (), changed: str | None = None) -> Script:
+    """Reads and compiles a program. changed: the text that is run in its place.
+
+    Raises TargetError: missing, a folder, no text, a syntax error.
+    """
     if path.is_dir():
         raise TargetError(f"{path}: is a folder; expected a Python file such as {path / 'train.py'}")
     if not path.is_file():
         near = ", ".join(sorted(p.name for p in path.parent.glob("*.py"))[:5]) if path.parent.is_dir() else ""
         raise TargetError(f"{path}: no such file" + (f"; Python files there: {near}" if near else ""))
     try:
-        text = path.read_bytes()
+        text = path.read_bytes() if changed is None else changed.encode()
         tree = ast.parse(text, str(path))
         code = compile(tree, str(path.resolve()), "exec", dont_inherit=True)
     except SyntaxError as error:

@@ -23,11 +23,13 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A program of one file. framework: that of the run it was seen in."""
+    """A program of one file. framework: that of the run it was seen in. lines: of each line of the text the one that
+    it was before any edit, 0 for a new one; None where nothing was edited."""
 
     path: Path
     text: str
     framework: str = "torch"
+    lines: tuple[int, ...] | None = None
 
     @property
     def tree(self) -> ast.Module:
@@ -87,7 +89,22 @@ class Source:
             parsed(text)
         except SyntaxError as error:
             raise CannotApply(f"line {error.lineno} would be no Python: {error.msg}") from error
-        return Source(self.path, text, self.framework)
+        return Source(self.path, text, self.framework, self._lines_of(text))
+
+    def now(self, line: int) -> int | None:
+        """Where a line of the text before any edit stands now; None when it is gone."""
+        if self.lines is None:
+            return line
+        return self.lines.index(line) + 1 if line in self.lines else None
+
+    def _lines_of(self, text: str) -> tuple[int, ...]:
+        old, new = self.text.split("\n"), text.split("\n")
+        known = self.lines or tuple(range(1, len(old) + 1))
+        found: list[int] = []
+        for kind, first, last, begin, end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+            same = kind == "equal" or (kind == "replace" and last - first == end - begin)
+            found += known[first:last] if same else [0] * (end - begin)
+        return tuple(found)
 
     def instead(self, node: ast.AST, text: str) -> Edit:
         """Other text for a node."""
@@ -138,15 +155,25 @@ class Source:
         starts = line_starts(self.text)
         return starts[line] if line < len(starts) else len(self.text)
 
+    def original(self, text: str) -> Source:
+        """The source with the text that its file has."""
+        return Source(self.path, text, self.framework)
+
     # -- patches ---------------------------------------------------------------------------------------------------
 
     def patch(self, changed: Source, root: Path) -> str:
         """What turns this into another, as `git apply` takes it. root: the folder it is applied in."""
         name = self.path.resolve().relative_to(root.resolve()).as_posix()
-        old, new = self.text.splitlines(keepends=True), changed.text.splitlines(keepends=True)
+        old, new = ([f"{x}\n" for x in t.split("\n")] for t in (self.text, changed.text))
+        old, new = (_without_end(x) for x in (old, new))
         lines = difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
         told = [x if x.endswith("\n") else f"{x}\n\\ No newline at end of file\n" for x in lines]
         return f"diff --git a/{name} b/{name}\n{''.join(told)}"
+
+
+def _without_end(lines: list[str]) -> list[str]:
+    """Lines with their ends, as the text had them: the last one has none."""
+    return [*lines[:-1], last] if (last := lines[-1][:-1]) else lines[:-1]
 
 
 @lru_cache(maxsize=64)

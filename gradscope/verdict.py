@@ -91,6 +91,7 @@ class Remedy:
     cost: what it costs in time, memory or work. risk: what may go wrong with it. settings: the numbers of this run that
     it is applied with (a limit, a factor). apply: gives a treated Workload. rewrite: gives a treated Source of a
     script. Both leave alone what they are given, and raise CannotApply where the remedy does not fit; None: only told.
+    variants: the same with other settings, tried beside it.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Remedy:
     settings: Mapping[str, Any] = field(default_factory=dict)
     apply: Callable[[Workload], Workload] | None = field(default=None, compare=False, repr=False)
     rewrite: Callable[[Source], Source] | None = field(default=None, compare=False, repr=False)
+    variants: tuple[Remedy, ...] = ()
 
     def as_dict(self, framework: str | None = None) -> dict[str, Any]:
         """Plain data for JSON; `code` is that of the framework when one is named."""

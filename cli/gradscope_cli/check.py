@@ -54,17 +54,18 @@ def command(target: str, arguments: tuple[str, ...], quiet: bool, output: Path |
     check_settings(settings, loaded)
     reporter = loaded.reporter(settings.format)
     check_output(output)
-    prints = {"quiet": quiet, "aside": output is None and settings.format != "text"}
+    aside = output is None and settings.format != "text"
     file, name = parse_target(target)
     if name is None:
         if options["input_shape"] or options["classes"]:
             raise click.UsageError("--input-shape and --classes belong to a model class: FILE.py::CLASS")
         with progress(settings.steps) as tell:
-            outcome = check_script(file, arguments, settings, on_progress=tell, **prints)
+            outcome = check_script(file, arguments, settings, quiet=quiet, aside=aside, on_progress=tell)
     else:
-        outcome = check_cold(file, name, shape_from(options["input_shape"]), options["classes"], settings, **prints)
+        shape = shape_from(options["input_shape"])
+        outcome = check_cold(file, name, shape, options["classes"], settings, quiet=quiet, aside=aside)
     deliver(reporter.render(outcome.report), output)
-    if prints["aside"]:
+    if aside:
         atexit.register(to_stderr)  # what the script has registered prints after the report
     if outcome.failure:
         click.echo(f"gradscope: the program failed before the end of the check\n{outcome.failure}", err=True)

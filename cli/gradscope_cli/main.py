@@ -8,6 +8,7 @@ import click
 
 COMMANDS = {
     "check": "Run a training program under observation and say what is wrong with it.",
+    "remedy": "Try the remedies of its verdicts on a training program, and say which of them help.",
     "rule": "Explain a rule, or list all of them.",
     "plugins": "List the plugins, frameworks, rules and formats that are loaded.",
 }

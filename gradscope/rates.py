@@ -1,0 +1,50 @@
+"""Rates: where a program writes its learning rate, and the same program with another."""
+
+from __future__ import annotations
+
+import ast
+
+from gradscope.errors import CannotApply
+from gradscope.program import (
+    OPTIMIZERS,
+    RATE_NAME,
+    calls_of,
+    keras_word,
+    number_edit,
+    number_of,
+    optimizers_by_name,
+    rate_of,
+    shown,
+)
+from gradscope.source import Edit, Source
+
+
+def with_rate(source: Source, rate: float, optimizer: str | None = None) -> Source:
+    """The source whose optimizers are made with a learning rate. optimizer: only those of that class, if there are."""
+    made = calls_of(source, *OPTIMIZERS)
+    if made:
+        chosen = [c for c in made if dotted_end(c) == optimizer] or made
+        return source.edited([rate_edit(source, c, rate) for c in chosen])
+    named = optimizers_by_name(source)
+    if named:
+        word = keras_word(source, "optimizers")
+        edits = [source.instead(n, f"{word}.{kind}(learning_rate={shown(rate)})") for n, kind in named]
+        return source.edited(edits)
+    held = [n for n in source.walk(ast.Assign) if isinstance(n, ast.Assign) and number_of(source, n.value) is not None]
+    rates = [n for n in held if isinstance(n.targets[0], ast.Name) and RATE_NAME.search(n.targets[0].id)]
+    if len(rates) == 1:
+        return source.edited([source.instead(rates[0].value, shown(rate))])
+    raise CannotApply("this file names no learning rate")
+
+
+def dotted_end(call: ast.Call) -> str:
+    """The class that is called."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def rate_edit(source: Source, call: ast.Call, rate: float) -> Edit:
+    """The learning rate of one call, set or added."""
+    given = rate_of(call)
+    if given is not None:
+        return number_edit(source, given, rate)
+    return source.with_argument(call, "lr" if source.framework == "torch" else "learning_rate", shown(rate))

@@ -1,0 +1,87 @@
+"""Effect: how much better a treated program is than the same program as it was, seed by seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from gradscope.trials.printed import Measure
+from gradscope.verdict import finite_or_text
+
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""0.975 quantiles of Student's t with 1, 2 ... 10 degrees of freedom."""
+WORTH = 0.02
+"""A gain below this share of what it is compared with is no effect, however steady it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Paired differences. control, treated: what was measured, by seed, for the seeds that both have."""
+
+    measure: Measure
+    control: Mapping[int, float]
+    treated: Mapping[int, float]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that were compared."""
+        return tuple(s for s in self.control if s in self.treated)
+
+    @property
+    def gains(self) -> tuple[float, ...]:
+        """Of each seed how much better the treated program was."""
+        return tuple(self.measure.gain(self.control[s], self.treated[s]) for s in self.seeds)
+
+    @property
+    def gain(self) -> float:
+        """Their mean; infinite where only one of the two gave a number at all."""
+        return _mean(self.gains)
+
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the mean over seeds (Student); None with one seed, or where one is infinite."""
+        gains = self.gains
+        if len(gains) < 2 or not all(map(math.isfinite, gains)):
+            return None
+        quantile = STUDENT[len(gains) - 2] if len(gains) - 2 < len(STUDENT) else 1.96
+        half = quantile * stdev(gains) / math.sqrt(len(gains))
+        return fmean(gains) - half, fmean(gains) + half
+
+    @property
+    def better(self) -> bool:
+        """Better with every seed, and by more than seeds alone make: than half of what they make the control differ,
+        and than a hundredth part of it."""
+        return bool(self.gains) and min(self.gains) > self._noise()
+
+    @property
+    def worse(self) -> bool:
+        """Worse with every seed, by as much."""
+        return bool(self.gains) and max(self.gains) < -self._noise()
+
+    def _noise(self) -> float:
+        values = [v for v in self.control.values() if math.isfinite(v)]
+        if not values:
+            return 0.0
+        return max(WORTH * abs(fmean(values)), (stdev(values) if len(values) > 1 else 0.0) / 2)
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        interval = self.interval()
+        return {
+            "measure": self.measure.as_dict(),
+            "seeds": list(self.seeds),
+            "control": [finite_or_text(self.control[s]) for s in self.seeds],
+            "treated": [finite_or_text(self.treated[s]) for s in self.seeds],
+            "gain": finite_or_text(self.gain),
+            "interval": None if interval is None else list(interval),
+        }
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    if not values:
+        return math.nan
+    infinite = [v for v in values if math.isinf(v)]
+    if infinite:
+        return infinite[0] if len(set(infinite)) == 1 else 0.0
+    return fmean(values)

@@ -1,0 +1,145 @@
+"""Rerun: one run of a changed program in a process of its own. `python -m gradscope.trials.rerun` reads an Order from
+stdin and writes what it saw to the file that the order names; what the program prints goes where it always goes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import linecache
+import math
+import os
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gradscope.check import check_script
+from gradscope.errors import ScriptFailed
+from gradscope.imports import when_imported
+from gradscope.scope import Enough
+from gradscope.script import open_script
+from gradscope.settings import Settings
+from gradscope.trend import fit_of
+
+SEEDS = {
+    "numpy": ("random.seed",),
+    "torch": ("manual_seed",),
+    "tensorflow": ("random.set_seed",),
+    "keras": ("utils.set_random_seed",),
+}
+"""What seeds the streams of each library. Some scripts call them with a number of their own."""
+SAID = "SEED"
+"""The environment variable by which a program is told its seed, where it asks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to run. text: the changed program, run as if it stood in `path`. observed: under check, up to `steps`; else
+    to its end, unobserved. result: a file for what was seen."""
+
+    path: str
+    text: str
+    result: str
+    arguments: tuple[str, ...] = ()
+    seed: int = 0
+    observed: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def write(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
+
+
+def main() -> None:
+    """Runs the order on stdin."""
+    given = json.loads(sys.stdin.read())
+    order = Order(**given | {"arguments": tuple(given["arguments"])})
+    remember(order)
+    with seeded(order.seed, shifting=SAID not in order.text):
+        found = observe(order) if order.observed else run(order)
+    Path(order.result).write_text(json.dumps(found), "utf-8")
+
+
+def remember(order: Order) -> None:
+    """The changed text stands for the file wherever Python looks for source: in tracebacks, and for AutoGraph."""
+    lines = [f"{x}\n" for x in order.text.split("\n")]
+    name = str(Path(order.path).resolve())
+    linecache.cache[name] = (len(order.text), None, lines, name)
+
+
+def run(order: Order) -> dict[str, Any]:
+    """Runs to the end."""
+    script = open_script(Path(order.path), order.arguments, order.text)
+    try:
+        ending = script.run(Enough)
+    except ScriptFailed as error:
+        return {"failure": str(error).strip().rpartition("\n")[2]}
+    return {"failure": f"left with exit code {ending.code}" if ending.code else None}
+
+
+def observe(order: Order) -> dict[str, Any]:
+    """Runs under check."""
+    outcome = check_script(Path(order.path), order.arguments, Settings(**order.settings), text=order.text)
+    report = outcome.report
+    histories = outcome.scope.histories if outcome.scope is not None else []
+    main = max(histories, key=lambda h: h.steps, default=None)
+    fit = fit_of(main) if main is not None else None
+    return {
+        "failure": outcome.failure.strip().rpartition("\n")[2] if outcome.failure else None,
+        "verdicts": [(v.name, str(v.severity), v.consequence_of) for v in report.verdicts],
+        "status": report.status,
+        "fit": None if fit is None else fit.closing,
+        "loss": None if main is None else last_loss(main),
+    }
+
+
+def last_loss(history: Any) -> float | None:
+    """The median loss of the last tenth of the steps; None without one."""
+    losses = history.run("loss")[-max(5, history.steps // 10) :]
+    found = sorted(float(x) for x in losses if not math.isnan(x))
+    return found[len(found) // 2] if found else None
+
+
+@contextlib.contextmanager
+def seeded(seed: int, *, shifting: bool) -> Iterator[None]:
+    """Seeds every stream, told by the environment too. shifting: a seed that the program sets itself is moved by this
+    one, so that runs of different seeds differ."""
+    os.environ[SAID] = str(seed)
+    random.seed(seed)
+    with contextlib.ExitStack() as waiting:
+        if shifting and seed:
+            shift(random, "seed", seed)
+        for library, functions in SEEDS.items():
+            waiting.enter_context(when_imported(library, partial(seed_library, library, functions, seed, shifting)))
+        yield
+
+
+def seed_library(library: str, functions: tuple[str, ...], seed: int, shifting: bool) -> None:
+    """Seeds one library as soon as it is there."""
+    module = sys.modules[library]
+    for path in functions:
+        *parents, name = path.split(".")
+        holder = module
+        for parent in parents:
+            holder = getattr(holder, parent, None) or importlib.import_module(f"{library}.{parent}")
+        getattr(holder, name)(seed)
+        if shifting and seed:
+            shift(holder, name, seed)
+
+
+def shift(holder: Any, name: str, seed: int) -> None:
+    """A seeding function that adds a seed to what it is given."""
+    original = getattr(holder, name)
+
+    def moved(value: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return original(value + 1000 * seed if isinstance(value, int) else value, *args, **kwargs)
+
+    setattr(holder, name, moved)
+
+
+if __name__ == "__main__":
+    main()

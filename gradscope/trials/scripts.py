@@ -1,0 +1,283 @@
+"""Trial of a script: its source is changed for each remedy, and run in processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gradscope.check import check_script
+from gradscope.errors import CannotApply
+from gradscope.report import Report
+from gradscope.settings import Settings
+from gradscope.source import Source
+from gradscope.trials.effect import Effect
+from gradscope.trials.outcome import Outcome, Result, Trial
+from gradscope.trials.plan import Plan
+from gradscope.trials.printed import Measure, chosen, named, numbers_in
+from gradscope.trials.race import CONTROL, Finish, Race
+from gradscope.trials.rerun import Order
+from gradscope.verdict import Remedy, Severity, Verdict
+
+FINALISTS = 3
+"""So many of the better programs are judged again."""
+PATIENCE = 4.0
+"""A treated program may take so many times as long as it did before."""
+SHORTEST_S = 30.0
+
+
+@dataclass(slots=True)
+class Arm:
+    """One treated program, or the reason why there is none."""
+
+    remedies: tuple[Remedy, ...]
+    verdict: str
+    source: Source | None = None
+    why: str | None = None
+
+
+@dataclass(slots=True)
+class Runner:
+    """Runs sources of one program, each in a process of its own. longest_s: the longest that the control took."""
+
+    file: Path
+    arguments: Sequence[str]
+    settings: Settings
+    folder: Path
+    threads: int
+    measure: Measure | None = None
+    longest_s: float = 0.0
+    count: int = 0
+    printed: dict[str, float] = field(default_factory=dict)
+
+    def run(self, source: Source, seed: int, *, observed: bool, limit_s: float | None) -> dict[str, Any]:
+        """What a run showed: `failure`, and what was printed as `numbers`, or what `observe` gives."""
+        self.count += 1
+        result = self.folder / f"{self.count}-{seed}-{time.monotonic_ns()}.json"
+        order = Order(
+            str(self.file.resolve()),
+            source.text,
+            str(result),
+            tuple(self.arguments),
+            seed,
+            observed,
+            asdict(self.settings),
+        )
+        environment = os.environ | {"SEED": str(seed), "OMP_NUM_THREADS": str(self.threads), "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "-m", "gradscope.trials.rerun"]
+        try:
+            done = subprocess.run(
+                command, input=order.write(), env=environment, capture_output=True, text=True, errors="replace",
+                timeout=limit_s, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return {"failure": f"took more than {limit_s:.0f} s, and was stopped"}
+        try:
+            found: dict[str, Any] = json.loads(result.read_text("utf-8"))
+        except (OSError, ValueError):
+            last = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+            return {"failure": f"ended early: {last}"}
+        return found | {"numbers": numbers_in(done.stdout)}
+
+    @property
+    def limit_s(self) -> float | None:
+        """How long a treated program may take; None as long as nobody knows how long it took untreated."""
+        return max(SHORTEST_S, PATIENCE * self.longest_s) if self.longest_s else None
+
+
+def try_script(file: Path, arguments: Sequence[str], settings: Settings, plan: Plan) -> Trial:
+    """Tries the remedies of a script's verdicts. Raises TargetError for a file that is none, UsageError for a metric
+    that is not printed."""
+    began = time.monotonic()
+    checked = check_script(file, arguments, settings, quiet=True)
+    report = checked.report
+    before = names_of(report)
+    if not before:
+        why = report.cannot or "nothing was found: there is nothing to cure"
+        return Trial((), (), framework=report.framework, cannot=why, seconds=time.monotonic() - began)
+    source = Source(file.resolve(), file.read_text("utf-8"), report.framework or "torch")
+    arms = arms_of(report, source, plan.only)
+    with tempfile.TemporaryDirectory(prefix="gradscope-") as folder:
+        threads = max(1, (os.cpu_count() or 1) // plan.jobs)
+        runner = Runner(file, arguments, settings, Path(folder), threads)
+        return hold(runner, source, arms, before, report, plan, began)
+
+
+def hold(
+    runner: Runner, source: Source, arms: list[Arm], before: tuple[str, ...], report: Report, plan: Plan, began: float
+) -> Trial:
+    """The race, the second judgement of those that are better, and the best two together."""
+    ready = [a for a in arms if a.source is not None]
+    started = time.monotonic()
+    first = runner.run(source, 0, observed=False, limit_s=None)
+    runner.longest_s = time.monotonic() - started
+    numbers = first.get("numbers", {})
+    measure = chosen(numbers, plan.metric, higher=plan.higher)
+    notes: tuple[str, ...] = ()
+    observed = measure is None
+    if measure is None:
+        notes = (f"compared by the training alone, at its losses: the program printed {named(numbers)}",)
+        first = runner.run(source, 0, observed=True, limit_s=None)
+        fit = first.get("fit") is not None
+        name = "error / that of a constant prediction" if fit else "loss"
+        measure = Measure(name, higher=False, occurrence="training")
+    run = running(runner, source, ready, measure, observed=observed)
+    race = Race(run, measure, len(ready), range(plan.seeds), began + plan.budget_s, plan.jobs, plan.on_progress)
+    race.finishes[CONTROL, 0] = finish_of(first, measure)
+    race.hold()
+    outcomes = [judged_once(race, number, arm) for number, arm in enumerate(ready)]
+    outcomes = again(runner, outcomes, report)
+    both = combined(outcomes, source)
+    if both is not None and not race.late:
+        outcomes += again(runner, [raced_alone(runner, both, source, race, measure, observed=observed)], report)
+    outcomes += [Outcome(a.remedies, a.verdict, Result.NOT_APPLIED, why=a.why) for a in arms if a.source is None]
+    return Trial(
+        tuple(sorted(outcomes, key=order_of)),
+        before,
+        measure,
+        {s: f.value for (a, s), f in sorted(race.finishes.items()) if a == CONTROL},
+        report.framework,
+        time.monotonic() - began,
+        runner.count,
+        notes=notes,
+    )
+
+
+def names_of(report: Report) -> tuple[str, ...]:
+    """The illnesses of a report that are errors or warnings, each once."""
+    return tuple(dict.fromkeys(v.name for v in report.verdicts if v.severity is not Severity.INFO))
+
+
+def arms_of(report: Report, source: Source, only: Sequence[str] = ()) -> list[Arm]:
+    """One arm for each remedy of each verdict, those of causes before those of consequences; each remedy once."""
+    arms: list[Arm] = []
+    seen: set[tuple[str, str]] = set()
+    for verdict in sorted(report.verdicts, key=lambda v: (v.severity is Severity.INFO, v.consequence_of is not None)):
+        for remedy in (r for told in verdict.remedies for r in (told, *told.variants)):
+            key = remedy.name, str(sorted(remedy.settings.items()))
+            if key in seen or (only and remedy.name not in only):
+                continue
+            arm = arm_of(remedy, verdict, source)
+            twin = next((a for a in arms if a.source is not None and arm.source == a.source), None)
+            if twin is None:
+                seen.add(key)
+                arms.append(arm)
+    done = {r.name for a in arms if a.source is not None for r in a.remedies}
+    return [a for a in arms if a.source is not None or a.remedies[0].name not in done]
+
+
+def arm_of(remedy: Remedy, verdict: Verdict, source: Source) -> Arm:
+    """The program with a remedy."""
+    arm = Arm((remedy,), verdict.name)
+    if remedy.rewrite is None:
+        arm.why = "gradscope tells it, and cannot write it into a program by itself"
+        return arm
+    try:
+        arm.source = remedy.rewrite(source)
+    except CannotApply as reason:
+        arm.why = str(reason)
+    except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
+        arm.why = f"its rewrite failed: {type(error).__name__}: {error}"
+    return arm
+
+
+def running(
+    runner: Runner, source: Source, ready: Sequence[Arm], measure: Measure, *, observed: bool
+) -> Callable[[int, int], Finish]:
+    """What a Race calls."""
+
+    def run(number: int, seed: int) -> Finish:
+        text = source if number == CONTROL else ready[number].source
+        assert text is not None
+        started = time.monotonic()
+        found = runner.run(text, seed, observed=observed, limit_s=runner.limit_s)
+        if number == CONTROL:
+            runner.longest_s = max(runner.longest_s, time.monotonic() - started)
+        return finish_of(found, measure)
+
+    return run
+
+
+def finish_of(found: dict[str, Any], measure: Measure) -> Finish:
+    """What a run is worth."""
+    if measure.occurrence == "training":
+        value = found.get("fit" if measure.name != "loss" else "loss")
+    else:
+        value = found.get("numbers", {}).get(measure.name)
+    failure = found.get("failure")
+    if value is None:
+        return Finish(math.nan, failure or f"printed no {measure.name}")
+    return Finish(float(value), failure)
+
+
+def judged_once(race: Race, number: int, arm: Arm) -> Outcome:
+    """What the race says of an arm: helps, no effect, worse."""
+    effect, failure = race.effect(number), race.failure(number)
+    return outcome_of(arm, effect, failure, stopped=number in race.stopped)
+
+
+def outcome_of(arm: Arm, effect: Effect | None, failure: str | None, *, stopped: bool = False) -> Outcome:
+    """An outcome that is not judged again yet."""
+    made = Outcome(arm.remedies, arm.verdict, Result.NO_EFFECT, effect, None, None, stopped, arm.source)
+    if failure is not None:
+        return replace(made, result=Result.NOT_APPLIED, why=f"the changed program {failure}", effect=None)
+    if effect is None:
+        return replace(made, result=Result.NOT_TRIED, why="the budget was spent")
+    if effect.better:
+        return replace(made, result=Result.HELPS)
+    return replace(made, result=Result.WORSE if effect.worse else Result.NO_EFFECT)
+
+
+def again(runner: Runner, outcomes: list[Outcome], report: Report) -> list[Outcome]:
+    """The outcomes, the best of them judged again: where the illness is gone, they cure."""
+    found = sorted(outcomes, key=order_of)
+    for at, one in enumerate(found[:FINALISTS]):
+        if one.result is not Result.HELPS or one.source is None:
+            continue
+        limit = None if runner.limit_s is None else 5 * runner.limit_s
+        seen = runner.run(one.source, 0, observed=True, limit_s=limit)
+        if "verdicts" not in seen or seen.get("failure"):
+            found[at] = replace(one, why=f"not judged again: {seen.get('failure')}")
+            continue
+        after = tuple(dict.fromkeys(n for n, severity, _ in seen["verdicts"] if severity != "info"))
+        fresh = [n for n, severity, cause in seen["verdicts"] if severity == "error" and cause is None]
+        gone = one.verdict not in after and not set(fresh) - set(names_of(report))
+        found[at] = replace(one, after=after, result=Result.CURES if gone else Result.HELPS)
+    return found
+
+
+def combined(outcomes: Sequence[Outcome], source: Source) -> Arm | None:
+    """The best two remedies in one program; None when no two help, or they do not fit together."""
+    helping = [o for o in sorted(outcomes, key=order_of) if o.result in {Result.CURES, Result.HELPS}]
+    for other in helping[1:3]:
+        first, second = helping[0].remedies[0], other.remedies[0]
+        if first.name == second.name or first.rewrite is None or second.rewrite is None:
+            continue
+        with contextlib.suppress(CannotApply):
+            return Arm((first, second), helping[0].verdict, second.rewrite(first.rewrite(source)))
+    return None
+
+
+def raced_alone(runner: Runner, arm: Arm, source: Source, race: Race, measure: Measure, *, observed: bool) -> Outcome:
+    """An arm against the runs of the control that there are."""
+    run = running(runner, source, [arm], measure, observed=observed)
+    late = Race(run, measure, 1, race.seeds, race.deadline, race.jobs)
+    late.finishes = {key: f for key, f in race.finishes.items() if key[0] == CONTROL}
+    for seed in [s for a, s in sorted(late.finishes) if a == CONTROL]:
+        late.finishes[0, seed] = run(0, seed)
+    return judged_once(late, 0, arm)
+
+
+def order_of(outcome: Outcome) -> tuple[int, float, int]:
+    """Sorts what one would take first to the front: what cures, then the larger gain, then the simpler change."""
+    gain = outcome.effect.gain if outcome.effect is not None else -math.inf
+    return outcome.result.rank, -gain, len(outcome.remedies)
