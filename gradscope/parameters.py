@@ -30,8 +30,8 @@ def parameter(
     """One parameter. fan_in: how many inputs an output depends on. elsewhere: another optimizer holds it.
 
     owner: the layer that holds it. library: a library built that layer. training: the layer is in that mode.
-    reachable: the models that are known lead to it. matrix: false for one of several dimensions that multiplies entry by
-    by entry. module_type: the type of the layer, where no object is its owner.
+    reachable: the models that are known lead to it. matrix: false for one of several dimensions that multiplies number
+    by number. module_type: the type of the layer, where no object is its owner.
     """
     traits = {
         "optimized": optimized,
