@@ -27,6 +27,7 @@ IN_OPTAX = frozenset(
         "yogi",
     }
 )
+PLAIN = frozenset({"asgd", "sgd"}) | BY_HAND
 WITHOUT_EPS = frozenset({"asgd", "ftrl", "lbfgs", "lion", "rprop", "sgd"}) | BY_HAND
 """Optimizers that divide by nothing, or have no number to add to it."""
 
@@ -40,6 +41,11 @@ def optimizer_of(history: History, otherwise: str) -> str:
 def is_by_hand(history: History) -> bool:
     """Whether the program takes its steps itself, without an optimizer."""
     return history.facts.get("optimizer") in BY_HAND
+
+
+def is_plain(history: History) -> bool:
+    """Whether every parameter gets a step in proportion to its gradient, or to the mean of its gradients."""
+    return str(history.facts.get("optimizer", "")).lower() in PLAIN
 
 
 def has_eps(history: History, otherwise: str) -> bool:

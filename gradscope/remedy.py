@@ -15,7 +15,8 @@ Suggest = Callable[[Verdict, History], Remedy | None]
 class RemedySource:
     """A remedy that can be suggested: its name, the rules it answers, and the function that fits it to a run.
 
-    rank orders the remedies of one rule: the lowest is told first.
+    rank orders the remedies of one rule: the lowest is told first. One without rules is told by no verdict: it is
+    offered by its name, as in a trial.
     """
 
     name: str

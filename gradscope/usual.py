@@ -8,6 +8,7 @@ import numpy as np
 
 from gradscope.history import History
 from gradscope.trend import matrices, sound, sound_rows, total_gradient, update_ratios
+from gradscope.verdict import Verdict
 
 WANTED_RATIO = 0.01
 """Update norm / parameter norm of a brisk but sound step."""
@@ -145,6 +146,24 @@ def steepness(history: History) -> float:
     loss = np.abs(history.run_at("loss", "parameter"))
     known = sound_rows(history, table) & np.isfinite(total) & (loss > 0)
     return float(np.median(total[known] * norms[known] / loss[known])) if known.any() else math.nan
+
+
+def swollen_weights(history: History, *, least: float = 3.0) -> float | None:
+    """The norm of all weight matrices at the end over that at the beginning of the sound run; None under `least`."""
+    table = history["parameter"]
+    columns, rows = matrices(table), sound_rows(history, table)
+    if not columns.any() or rows.sum() < 2:
+        return None
+    norms = np.sqrt(np.nansum(np.square(table.column("parameter_norm")[rows][:, columns], dtype="f8"), axis=1))
+    grown = float(norms[-1] / norms[0]) if norms[0] > 0 else math.nan
+    return grown if grown >= least else None
+
+
+def wanted_batches(verdict: Verdict, *, most: int = 64) -> int:
+    """How many batches make one that averages the noise away: the power of two next to the noise scale over the batch
+    size, which is the first evidence of noisy-gradient; between 2 and `most`."""
+    scale = verdict.evidence[0].value
+    return int(2 ** round(math.log2(min(max(scale, 2.0), most))))
 
 
 def rounded(value: float) -> float:

@@ -1,19 +1,21 @@
 """A module imports only lower floors, and the core imports nothing but numpy and pluggy.
 
-12  __init__
+14  __init__
+13  trials.scripts, trials.workloads
+12  trials.rerun
 11  check
 10  scope
  9  diagnosis
- 8  plugins, gate
- 7  builtin, reference.specimens
- 6  rules/*, remedies/*, reporters/*
- 5  report, notes, usual, optimizers, reference.plans, reference.model
- 4  rule, remedy, treatment, parameters, trend, gap, row, gains, reference.trainer, reference.gradients
- 3  history, reference.optimizers, reference.network
- 2  statistics, adapter, packaged, workload, script, reference.activations, reference.losses, reference.initial
+ 8  plugins, gate, reference.training, reference.cold
+ 7  builtin, trials.table, reference.specimens, reference.observation
+ 6  rules/*, remedies/*, reporters/*, reference.comparison, reference.surgery, rewrites/*, trials.outcome
+ 5  report, notes, usual, optimizers, reference.plans
+ 4  rule, remedy, rewriting, trials.plan, treatment, parameters, trend, gap, row, gains, reference.trainer, reference.gradients, reference.model
+ 3  history, reference.adapter, rates, trials.race, reference.optimizers, reference.network
+ 2  program, trials.effect, statistics, adapter, packaged, workload, script, reference.activations, reference.losses, reference.initial
  2  reference.normalization, reference.dropout, reference.pooling
- 1  settings, source, origin, competition, idle, lineage, reference.layers
- 0  errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe, reference
+ 1  settings, source, trials.printed, origin, competition, idle, lineage, reference.layers
+ 0  trials, errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe, reference
 
 Imports for type checking alone may look up: nothing is loaded by them.
 """

@@ -62,6 +62,9 @@ def test_remedies_say_all_that_is_needed(name):
         assert r.title, r.name
         assert r.reason, r.name
         assert r.reference, r.name
+        assert r.cost, r.name
+        assert r.risk, r.name
+        assert all(isinstance(v, float | int | str) for v in r.settings.values()), r.name
         assert not re.search(r"\b(nan|inf)\b", f"{r.title} {r.reason}"), r.name
         assert {"torch", "tensorflow", "jax"} <= set(r.code), r.name
         for code in r.code.values():
@@ -128,9 +131,14 @@ def vanishing(kind: str):
     return history
 
 
-@pytest.mark.parametrize(("kind", "code"), [("ReLU", "kaiming_normal_"), ("Tanh", "xavier_normal_")])
-def test_the_initialization_is_that_of_the_activation(kind, code):
-    assert code in told(vanishing(kind), "vanishing-gradient", "he-initialization").code["torch"]
+@pytest.mark.parametrize(("kind", "by"), [("ReLU", "he-initialization"), ("Tanh", "glorot-initialization")])
+def test_the_initialization_is_that_of_the_activation(kind, by):
+    named = [
+        n
+        for n in names_of(vanishing(kind), "vanishing-gradient")
+        if n in {"he-initialization", "glorot-initialization"}
+    ]
+    assert named == [by]
 
 
 def test_batch_normalization_has_the_dimensions_of_the_layers():
@@ -152,7 +160,8 @@ def test_a_recurrent_initialization_is_for_recurrent_networks():
 def test_a_loop_over_time_is_recurrent_whatever_its_weights_are_called():
     history = vanishing("Tanh")
     history["module"].rename(0, replace(history["module"].subjects[0], type="Recurrent"))
-    assert names_of(history, "vanishing-gradient") == ["replace-activation", "residual-connection"]
+    wanted = ["replace-activation", "residual-connection", "replace-optimizer"]
+    assert names_of(history, "vanishing-gradient") == wanted
 
 
 @pytest.mark.parametrize("renamed", [{"type": "BatchNorm1d"}, {"type": "Scale", "name": "BatchNorm_0"}])
@@ -267,3 +276,103 @@ def test_an_activation_before_the_loss_is_called_by_its_name():
         told(history, "output-loss-mismatch", "correct-output").code["torch"]
         == "return self.output(h)  # raw scores, no relu"
     )
+
+
+def large_updates(first: float, later: float, **numbers):
+    """A run of too long steps that does not learn; first: update over weights in the first ten steps."""
+    share = np.where(np.arange(100) < 10, first, later)
+    updates = {"update_norm": dict.fromkeys(WEIGHTS, share), "parameter_norm": dict.fromkeys(WEIGHTS, 1.0)}
+    return healthy_run(loss=stuck(100), parameters=updates, **numbers)
+
+
+def swollen():
+    """The same, whose weights grow to four times their norm."""
+    grown = {
+        "update_norm": dict.fromkeys(WEIGHTS, 2.0),
+        "parameter_norm": dict.fromkeys(WEIGHTS, 1 + np.arange(100) / 33),
+    }
+    return healthy_run(loss=stuck(100), parameters=grown)
+
+
+def half_precision(underflow: float, **run):
+    """A run that stands still in float16, and how much of its gradients underflows."""
+    history = healthy_run(loss=stuck(100), parameters={"gradient_underflow_fraction": underflow}, run=run)
+    for at, s in enumerate(history["parameter"].subjects):
+        history["parameter"].rename(at, replace(s, type="float16"))
+    return history
+
+
+def test_a_warm_up_is_for_updates_that_are_largest_at_the_beginning():
+    assert told(large_updates(2.0, 0.6), "oversized-update", "warm-up").settings == {"steps": 10}
+    assert told(large_updates(2.0, 2.0), "oversized-update", "warm-up") is None
+
+
+@pytest.mark.parametrize(("optimizer", "name"), [("SGD", "l2-penalty"), ("Adam", "weight-decay")])
+def test_weights_that_have_grown_get_the_decay_of_their_optimizer(optimizer, name):
+    history, steady = swollen(), large_updates(2.0, 2.0)
+    history.facts["optimizer"] = steady.facts["optimizer"] = optimizer
+    assert "4 times their norm" in told(history, "oversized-update", name).reason
+    assert {"l2-penalty", "weight-decay"} & set(names_of(history, "oversized-update")) == {name}
+    assert not {"l2-penalty", "weight-decay"} & set(names_of(steady, "oversized-update"))
+
+
+def test_a_loss_is_scaled_where_gradients_of_half_precision_underflow():
+    assert "50% of the entries" in told(half_precision(0.5), "stalled-loss", "loss-scaling").reason
+    assert told(half_precision(0.01), "stalled-loss", "loss-scaling") is None
+    assert told(half_precision(0.5, loss_scale=1024.0), "stalled-loss", "loss-scaling") is None
+
+
+def test_gradients_of_full_precision_need_no_scale():
+    history = healthy_run(loss=stuck(100), parameters={"gradient_underflow_fraction": 0.5})
+    assert told(history, "stalled-loss", "loss-scaling") is None
+
+
+@pytest.mark.parametrize(("optimizer", "advised"), [("SGD", True), ("Adam", False)])
+def test_plain_gradient_descent_alone_is_replaced(optimizer, advised):
+    history = vanishing("ReLU")
+    history.facts["optimizer"] = optimizer
+    assert (told(history, "vanishing-gradient", "replace-optimizer") is not None) is advised
+
+
+def test_batches_grow_to_the_measured_noise_scale():
+    history = importlib.import_module("tests.rules.test_noisy_gradient").sick()
+    size, scale = history.run("batch_size")[0], verdict_of("noisy-gradient").evidence[0].value
+    count = told(history, "noisy-gradient", "accumulate-gradients").settings["accumulate"]
+    assert min(scale, 64) / 1.5 <= count <= min(scale, 64) * 1.5
+    assert told(history, "noisy-gradient", "larger-batch").settings["batch_size"] == size * count
+
+
+def test_units_are_clipped_by_their_weights_only_where_gradients_exceed_these():
+    growing = importlib.import_module("tests.rules.test_exploding_gradient").growing
+    assert told(growing(1e4), "exploding-gradient", "adaptive-clipping").settings == {"share": 0.01}
+    small = growing(1e4)
+    small["gradient"].column("gradient_norm")[:] *= 1e-9
+    assert told(small, "exploding-gradient", "adaptive-clipping") is None
+
+
+def test_entries_are_clipped_at_twice_the_usual_largest():
+    norms = dict.fromkeys(PARAMETERS, 0.0) | {WEIGHTS[0]: np.where(np.arange(100) == 50, 1e5, 5.0)}
+    history = healthy_run(loss=stuck(100), gradients=norms, parameters={"gradient_abs_max": 2.5})
+    assert told(history, "gradient-spike", "clip-gradient-value").settings == {"max_value": 5.0}
+
+
+BY_NAME = [s for s in SOURCES.values() if not s.rules]
+
+
+def test_remedies_of_a_gap_answer_to_no_rule():
+    assert {s.name for s in BY_NAME} == {"dropout", "input-noise", "l1-penalty", "random-crops"}
+
+
+@pytest.mark.parametrize("source", BY_NAME, ids=lambda s: s.name)
+def test_a_remedy_without_rules_tells_the_gap_where_it_was_measured(source):
+    unknown = source.suggest(None, healthy_run())
+    known = source.suggest(None, healthy_run(gap={"training": 0.1, "held_out": 0.9}))
+    assert unknown.reason.endswith("; whether that helps, held-out data must tell")
+    assert known.reason.endswith("; the loss is 0.1 in training and 0.9 on held-out data")
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_setting_is_a_finite_number_or_a_word(name):
+    for r in verdict_of(name).remedies:
+        for key, value in r.settings.items():
+            assert isinstance(value, str) or np.isfinite(value), (r.name, key)

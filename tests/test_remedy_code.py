@@ -19,7 +19,7 @@ from gradscope.verdict import Remedy
 from tests.rules.test_output_loss_mismatch import sick as mismatched
 from tests.rules.test_unchanged_parameter import cleared, fixed, replaced
 from tests.specimens import CALL, WEIGHTS, healthy_run, judged, stuck
-from tests.test_remedies import poisoned, vanishing
+from tests.test_remedies import BY_NAME, half_precision, large_updates, poisoned, swollen, vanishing
 
 RULES = [r.name for r in gradscope_rules()]
 OWN_WORDS = re.compile(
@@ -51,6 +51,7 @@ def specimens(**facts: str) -> Iterator[History]:
     norms = dict.fromkeys(WEIGHTS, 0.0) | {WEIGHTS[0]: np.where(np.arange(100) == 50, 1e5, 5.0)}
     yield healthy_run(loss=stuck(100), gradients=norms)
     yield from (poisoned("float16", 1.0), poisoned("float32", 1.0))
+    yield from (large_updates(2.0, 0.6), swollen(), half_precision(0.5))
     yield from (poisoned("float32", np.where(np.arange(100) >= 3, np.nan, 1.0)),)
     yield healthy_run(loss=9.0 ** np.arange(100), run={"learning_rate": 0.1}, parameters={"update_norm": None})
     for function in ("cross_entropy", "nll_loss", "binary_cross_entropy_with_logits", "kl_div", "ctc_loss"):
@@ -86,6 +87,7 @@ def remedies(optimizer: str) -> tuple[Remedy, ...]:
         history.facts["optimizer"] = optimizer
         for verdict in judged(history).verdicts:
             found |= {f"{r.name} {r.title} {r.reason} {r.code}": r for r in verdict.remedies}
+    found |= {s.name: s.suggest(None, healthy_run(optimizer=optimizer)) for s in BY_NAME}
     return tuple(found.values())
 
 
@@ -95,7 +97,7 @@ def all_forms() -> list[Remedy]:
 
 
 def test_the_specimens_call_for_every_remedy():
-    assert {r.name for r in remedies("Adam")} == {s.name for s in remedy_sources()}
+    assert {r.name for r in all_forms()} == {s.name for s in remedy_sources()}
 
 
 @pytest.mark.parametrize("corrected", [GENERAL, *CORRECTIONS.values(), *EXCEPTIONS.values()], ids=lambda c: c[0])
@@ -111,7 +113,9 @@ def test_every_remedy_has_code_that_is_python(framework):
 
 
 def test_titles_and_reasons_name_no_framework():
-    assert [(r.name, w) for r in all_forms() for w in OWN_WORDS.findall(f"{r.title} {r.reason}")] == []
+    assert [
+        (r.name, w) for r in all_forms() for w in OWN_WORDS.findall(f"{r.title} {r.reason} {r.cost} {r.risk}")
+    ] == []
 
 
 OWN_NUMBERS = {
@@ -223,6 +227,7 @@ SHAPES = {
     "raw scores": ("binary_cross_entropy(scores, target).mean()  # raw", "scores", (SAMPLES,)),
     "divergence": ("kl_divergence", "target", (SAMPLES, 5)),
     "images": ("nn.Conv(n_out", "h", (2, 8, 8, 3)),
+    "crops": ("dynamic_slice", "h", (2, 8, 8, 3)),
     "sign of a divergence": ("kl_divergence(output", "output", (SAMPLES, 5)),
     "sign of classes": ("integer_labels(output", "output", (SAMPLES, 5)),
     "sign of one class": ("sigmoid_binary_cross_entropy(output", "output", (SAMPLES,)),

@@ -30,4 +30,7 @@ def add_epsilon(_verdict: Verdict, _history: History) -> Remedy | None:
             ),
         },
         "Goldberg (1991) doi:10.1145/103162.103163",
+        cost="none",
+        risk="an epsilon too large biases small values",
+        settings={"epsilon": 1e-7},
     )

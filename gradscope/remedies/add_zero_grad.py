@@ -29,4 +29,6 @@ def add_zero_grad(_verdict: Verdict, history: History) -> Remedy | None:
             ),
         },
         "torch.optim.Optimizer.zero_grad",
+        cost="none",
+        risk="where gradients are accumulated on purpose, clear them once per step only",
     )

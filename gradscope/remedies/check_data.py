@@ -20,4 +20,6 @@ def check_data(_verdict: Verdict, _history: History) -> Remedy | None:
             "jax": "assert jnp.isfinite(x).all()\nkeep = jnp.abs(y - jnp.median(y)) < 10 * y.std()",
         },
         "Rousseeuw & Hubert (2011) doi:10.1002/widm.2",
+        cost="one pass over the data",
+        risk="rare samples that are right may be thrown away",
     )

@@ -29,4 +29,6 @@ def check_labels(_verdict: Verdict, _history: History) -> Remedy | None:
             ),
         },
         "Karpathy (2019) A recipe for training neural networks",
+        cost="a short training on a few samples",
+        risk="none: nothing of the training itself is changed",
     )

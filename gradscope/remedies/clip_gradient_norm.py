@@ -29,4 +29,7 @@ def clip_gradient_norm(_verdict: Verdict, history: History) -> Remedy | None:
             "jax": clipping_line(history, f"{limit:g}"),
         },
         "Pascanu et al. (2013) arXiv:1211.5063",
+        cost="one norm of all gradients a step",
+        risk="a limit below the usual gradient shortens every step",
+        settings={"max_norm": limit},
     )

@@ -21,4 +21,6 @@ def connect_parameter(_verdict: Verdict, _history: History) -> Remedy | None:
             "jax": "features = encoder(params, x)  # no jax.lax.stop_gradient(), np.asarray(), float() up to the loss",
         },
         "PyTorch: Autograd mechanics",
+        cost="the backward pass through the part that was cut off",
+        risk="what was cut off on purpose (a target network, a frozen base) must stay so",
     )

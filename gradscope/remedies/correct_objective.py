@@ -48,4 +48,6 @@ def correct_objective(_verdict: Verdict, history: History) -> Remedy | None:
         reason,
         {"torch": torch, "tensorflow": keras, "jax": jax},
         "Bishop (2006) section 1.2.5",
+        cost="none",
+        risk="losses before and after are not comparable",
     )

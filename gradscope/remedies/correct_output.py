@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradscope.history import History
 from gradscope.remedy import remedy
-from gradscope.verdict import Remedy, Verdict
+from gradscope.verdict import Evidence, Remedy, Verdict
 
 FRAMEWORKS = ("torch", "tensorflow", "jax")
 GENERAL = (
@@ -78,6 +78,26 @@ EXCEPTIONS = {
 """Quantity, as the rule's evidence begins -> what is put right, whatever the loss."""
 
 
+OUTPUTS = {
+    "into binary_cross_entropy": "sigmoid",
+    "into categorical_cross_entropy": "softmax",
+    "into nll_loss": "log_softmax",
+    "into kl_div": "log_softmax",
+}
+"""Loss -> what the model should end in; scores where the loss applies the activation itself."""
+OUTPUTS_WHATEVER_THE_LOSS = {"labels per sample": "sigmoid", "units under the softmax": "sigmoid"}
+
+
+def settings_of(e: Evidence) -> dict[str, str]:
+    """What the model should end in, and the loss where that is another one too."""
+    if e.quantity.startswith("classes of"):
+        return {"output": "linear", "loss": "binary_cross_entropy_with_logits"}
+    if e.quantity.startswith("softmax runs over the batch"):
+        return {"output": "log_softmax" if e.detail.startswith("log") else "softmax"}
+    output = next((v for k, v in OUTPUTS.items() if e.detail.endswith(k)), "linear")
+    return {"output": next((v for k, v in OUTPUTS_WHATEVER_THE_LOSS.items() if e.quantity.startswith(k)), output)}
+
+
 @remedy("output-loss-mismatch", rank=10)
 def correct_output(verdict: Verdict, _history: History) -> Remedy | None:
     """Give each loss what it expects."""
@@ -95,4 +115,7 @@ def correct_output(verdict: Verdict, _history: History) -> Remedy | None:
         reason,
         {f: c.replace("{}", activation) for f, c in zip(FRAMEWORKS, codes, strict=True)},
         'torch.nn.CrossEntropyLoss and BCEWithLogitsLoss: "input is expected to contain the unnormalized logits"',
+        cost="none",
+        risk="predictions must apply the activation that the loss now holds",
+        settings=settings_of(e),
     )

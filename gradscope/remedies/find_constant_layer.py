@@ -46,4 +46,6 @@ def find_constant_layer(_verdict: Verdict, history: History) -> Remedy | None:
             ),
         },
         "Karpathy (2019) A recipe for training neural networks",
+        cost="a forward pass with a print per layer",
+        risk="none: it only looks",
     )

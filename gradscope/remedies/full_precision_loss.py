@@ -29,4 +29,7 @@ def full_precision_loss(_verdict: Verdict, _history: History) -> Remedy | None:
             ),
         },
         "Micikevicius et al. (2018) arXiv:1710.03740",
+        cost="twice the memory of the part in float32",
+        risk="none",
+        settings={"precision": "float32"},
     )

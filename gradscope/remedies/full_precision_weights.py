@@ -36,6 +36,9 @@ def full_precision_weights(verdict: Verdict, history: History) -> Remedy | None:
             else "every gradient was finite, but float16 ends at 65504",
             code,
             "Micikevicius et al. (2018) arXiv:1710.03740",
+            cost="twice the memory of the weights",
+            risk="none",
+            settings={"precision": "float32", "eps": 1e-4} if divides else {"precision": "float32"},
         )
     return Remedy(
         "full-precision-weights",
@@ -43,4 +46,7 @@ def full_precision_weights(verdict: Verdict, history: History) -> Remedy | None:
         "every gradient was finite when the weights broke, so the optimizer's own arithmetic did it",
         optimizer_lines(history, f"{rate / 10:g}", otherwise="Adam", eps="1e-6"),
         "torch.optim.Adam",
+        cost="more steps",
+        risk="a large eps turns an adaptive step into a plain one",
+        settings={"factor": 0.1, "eps": 1e-6} if divides else {"factor": 0.1},
     )

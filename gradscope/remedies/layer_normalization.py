@@ -23,4 +23,6 @@ def layer_normalization(_verdict: Verdict, history: History) -> Remedy | None:
             "jax": "h = nn.LayerNorm()(h)  # after each layer or time step",
         },
         "Ba et al. (2016) arXiv:1607.06450",
+        cost="a mean and a variance per sample and layer",
+        risk="it takes away the size of the features, which a regression may need",
     )

@@ -26,4 +26,7 @@ def loosen_clipping(_verdict: Verdict, history: History) -> Remedy | None:
             "jax": clipping_line(history, f"{limit:g}"),
         },
         "Pascanu et al. (2013) arXiv:1211.5063",
+        cost="none",
+        risk="outliers get through up to the new limit",
+        settings={"max_norm": limit},
     )

@@ -22,7 +22,8 @@ def lower_learning_rate(_verdict: Verdict, history: History) -> Remedy | None:
         return None
     better = rounded(rate * WANTED_RATIO / ratio)
     reason = f"the largest update was {ratio:.2g} of the weights; about {WANTED_RATIO:g} is usual"
-    return _told(history, f"lower the learning rate from {rate:g} to about {better:g}", reason, better)
+    title = f"lower the learning rate from {rate:g} to about {better:g}"
+    return _told(history, title, reason, better, {"factor": better / rate, "rate": better})
 
 
 def _from_growth(history: History, rate: float | None) -> Remedy | None:
@@ -32,11 +33,14 @@ def _from_growth(history: History, rate: float | None) -> Remedy | None:
     part = 1 / (1 + math.sqrt(factor))
     reason = f"the loss is multiplied by {factor:.3g} in each step: the step is beyond 2 / curvature"
     if rate is None:
-        return _told(history, f"lower the step size to {part:.1g} of what it is", reason, None)
-    return _told(history, f"lower the step size from {rate:g} to about {rate * part:.1g}", reason, rate * part)
+        return _told(history, f"lower the step size to {part:.1g} of what it is", reason, None, {"factor": part})
+    settings = {"factor": part, "rate": rate * part}
+    return _told(
+        history, f"lower the step size from {rate:g} to about {rate * part:.1g}", reason, rate * part, settings
+    )
 
 
-def _told(history: History, title: str, reason: str, better: float | None) -> Remedy:
+def _told(history: History, title: str, reason: str, better: float | None, settings: dict[str, float]) -> Remedy:
     value = "..." if better is None else f"{better:.1g}"
     return Remedy(
         "lower-learning-rate",
@@ -44,4 +48,7 @@ def _told(history: History, title: str, reason: str, better: float | None) -> Re
         reason,
         optimizer_lines(history, value, otherwise="SGD"),
         "Smith (2017) Cyclical learning rates, arXiv:1506.01186; Bottou et al. (2018) arXiv:1606.04838",
+        cost="more steps",
+        risk="too far down nothing is learnt: compare after as many steps",
+        settings=settings,
     )

@@ -22,4 +22,6 @@ def match_shapes(verdict: Verdict, _history: History) -> Remedy | None:
             "jax": "loss = loss_fn(output, target.reshape(output.shape))  # or jnp.squeeze(output, axis=1)",
         },
         "NumPy broadcasting rules",
+        cost="none",
+        risk="a reshape hides samples that are paired wrongly: look at both shapes once",
     )

@@ -22,4 +22,7 @@ def open_output(verdict: Verdict, _history: History) -> Remedy | None:
             "jax": "nn.Dense(1)  # no activation after the last layer of a regression",
         },
         "Goodfellow et al. (2016) Deep Learning, section 6.2.2",
+        cost="none",
+        risk="predictions are no longer bounded",
+        settings={"output": "linear"},
     )

@@ -30,4 +30,7 @@ def orthogonal_initialization(_verdict: Verdict, history: History) -> Remedy | N
             ),
         },
         "Le et al. (2015) arXiv:1504.00941; Saxe et al. (2014) arXiv:1312.6120",
+        cost="one decomposition per matrix, once",
+        risk="none known",
+        settings={"gain": 1.0},
     )

@@ -28,4 +28,7 @@ def raise_learning_rate(verdict: Verdict, history: History) -> Remedy | None:
         reason,
         optimizer_lines(history, f"{better:g}", otherwise="Adam"),
         "Smith (2017) Cyclical learning rates, arXiv:1506.01186",
+        cost="none",
+        risk="too far up it diverges: go by factors of ten at most",
+        settings={"factor": better / rate, "rate": better},
     )

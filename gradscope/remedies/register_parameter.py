@@ -65,4 +65,6 @@ def register_parameter(verdict: Verdict, history: History) -> Remedy | None:
             "jax": jax.replace("{step}", step_lines(history)).replace("{norms}", norms),
         },
         "torch.nn.ModuleList; torch.optim.Optimizer.add_param_group",
+        cost="the optimizer's state for what is added",
+        risk="a layer that is frozen on purpose would be trained too",
     )

@@ -34,4 +34,7 @@ def repel_outputs(_verdict: Verdict, history: History) -> Remedy | None:
             ),
         },
         "van den Oord et al. (2018) arXiv:1807.03748; Bardes et al. (2022) arXiv:2105.04906",
+        cost="a matrix of all pairs in a batch",
+        risk="small batches give few pairs to keep apart",
+        settings={"temperature": 0.2},
     )

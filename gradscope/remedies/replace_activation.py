@@ -18,16 +18,19 @@ def replace_activation(verdict: Verdict, history: History) -> Remedy | None:
     title = "replace the activation: sigmoid or tanh by ReLU, or by GELU"
     reason = "sigmoid passes a quarter of the gradient at most, so ten layers pass a millionth"
     torch, keras = "act = nn.ReLU()  # or nn.GELU()", 'layers.Dense(units, activation="relu")  # or "gelu"'
-    jax = "h = jax.nn.relu(h)  # or jax.nn.gelu(h)"
+    jax, activation = "h = jax.nn.relu(h)  # or jax.nn.gelu(h)", "relu"
     if verdict.name == "dead-units" or not curved:
         title, reason = "replace ReLU by LeakyReLU or GELU", "a dead ReLU passes no gradient, so it never comes back"
         torch = "act = nn.LeakyReLU(0.1)  # or nn.GELU()"
         keras = "layers.LeakyReLU(negative_slope=0.1)  # or activation='gelu'"
-        jax = "h = jax.nn.leaky_relu(h, 0.1)  # or jax.nn.gelu(h)"
+        jax, activation = "h = jax.nn.leaky_relu(h, 0.1)  # or jax.nn.gelu(h)", "leaky_relu"
     return Remedy(
         "replace-activation",
         title,
         reason,
         {"torch": torch, "tensorflow": keras, "jax": jax},
         "Glorot et al. (2011) Deep sparse rectifier neural networks; Maas et al. (2013)",
+        cost="none",
+        risk="another activation wants another initialization",
+        settings={"activation": activation},
     )

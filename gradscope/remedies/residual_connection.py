@@ -23,4 +23,6 @@ def residual_connection(_verdict: Verdict, history: History) -> Remedy | None:
             "jax": "x = x + block(x)",
         },
         "He et al. (2016) arXiv:1512.03385",
+        cost="one addition per layer",
+        risk="widths before and after must be equal; the signal grows with depth without a normalization",
     )

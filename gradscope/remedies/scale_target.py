@@ -39,4 +39,7 @@ def scale_target(_verdict: Verdict, history: History) -> Remedy | None:
             ),
         },
         "LeCun et al. (1998) Efficient backprop",
+        cost="none",
+        risk="predictions must be turned back with the same two numbers",
+        settings={"mean": mean, "deviation": deviation},
     )

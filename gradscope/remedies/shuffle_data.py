@@ -23,4 +23,6 @@ def shuffle_data(_verdict: Verdict, _history: History) -> Remedy | None:
             ),
         },
         "Bengio (2012) arXiv:1206.5533, section 2.1",
+        cost="none",
+        risk="wrong for series whose state is carried from batch to batch",
     )

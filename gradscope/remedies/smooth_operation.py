@@ -22,4 +22,6 @@ def smooth_operation(verdict: Verdict, _history: History) -> Remedy | None:
             "jax": "y = soft + jax.lax.stop_gradient(hard - soft)  # straight-through: the slope of the soft ones",
         },
         "Bengio et al. (2013) arXiv:1308.3432",
+        cost="none",
+        risk="the slope is that of another function: a biased estimate",
     )

@@ -34,4 +34,6 @@ def standardize_input(_verdict: Verdict, history: History) -> Remedy | None:
             ),
         },
         "LeCun et al. (1998) Efficient backprop, section 4.3",
+        cost="one pass over the training data",
+        risk="evaluation must use the numbers of the training data",
     )

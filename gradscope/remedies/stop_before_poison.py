@@ -32,4 +32,6 @@ def stop_before_poison(_verdict: Verdict, history: History) -> Remedy | None:
             ),
         },
         "Micikevicius et al. (2018) arXiv:1710.03740",
+        cost="one norm of all gradients a step",
+        risk="it hides the origin, which stays in the program",
     )

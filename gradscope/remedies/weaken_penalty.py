@@ -22,4 +22,7 @@ def weaken_penalty(verdict: Verdict, _history: History) -> Remedy | None:
             "jax": "optimizer = optax.adamw(1e-3, weight_decay=1e-4)",
         },
         "Loshchilov & Hutter (2019) arXiv:1711.05101",
+        cost="none",
+        risk="the gap between training and held-out data may widen",
+        settings={"factor": 0.01},
     )
