@@ -53,7 +53,7 @@ class Network:
         without chance. seen: gets the output of every layer."""
         kept = []
         for layer in self.layers:
-            own = self._of(layer, weights)
+            own = self.weights_of(layer, weights)
             if at is not None and isinstance(layer, Moded):
                 given, one = layer.run(own, given, at)
             else:
@@ -77,9 +77,10 @@ class Network:
         value, slope = loss(output, target)
         found: dict[str, Array] = {}
         for layer, one in zip(reversed(self.layers), reversed(kept), strict=True):
-            slope, own = layer.backward(self._of(layer, weights), one, slope)
+            slope, own = layer.backward(self.weights_of(layer, weights), one, slope)
             found |= {f"{layer.name}.{k}": g for k, g in own.items()}
         return value, {name: found[name] for name in weights}
 
-    def _of(self, layer: Layer, weights: Mapping[str, Array]) -> dict[str, Array]:
+    def weights_of(self, layer: Layer, weights: Mapping[str, Array]) -> dict[str, Array]:
+        """The weights of one layer by their short names."""
         return {k: weights[f"{layer.name}.{k}"] for k in layer.shapes()}

@@ -7,12 +7,14 @@ from types import ModuleType
 import pytest
 
 NEEDS = {
+    "numpy": ("numpy",),
     "torch": ("torch", "gradscope_torch.session"),
     "tensorflow": ("tensorflow", "keras", "gradscope_tensorflow.session"),
     "jax": ("jax", "optax", "gradscope_jax.session"),
     "mxnet": ("mxnet", "gradscope_mxnet.session"),
 }
 WAYS = [
+    ("numpy", "session"),
     ("torch", "session"),
     ("torch", "watch"),
     ("tensorflow", "session"),
