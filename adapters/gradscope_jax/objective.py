@@ -32,6 +32,9 @@ class Objective:
         self.reached: set[int] | None = None
         """Places of the leaves that the loss depends on; None as long as nobody knows."""
         self.frozen: set[int] = set()
+        """Places of those that want no gradient: it is stopped before them, or they have no entries."""
+        self.held: set[int] = set()
+        """Places of those that the transformation has held still on purpose since they were first seen."""
         self.verified = False
         """Whether it was seen what becomes of the parameters after a step, and not only what was computed."""
         self._row: Row | None = None
@@ -81,7 +84,7 @@ class Objective:
             dtype=leaf.dtype,
             optimized=True,
             elsewhere=False,
-            trainable=at not in self.frozen,
+            trainable=at not in self.still,
             source=line,
             matrix=leaf.matrix is not False,
             module_type=kind,
@@ -98,8 +101,8 @@ class Objective:
             found = jax.device_get(_row(given))
         self._details, direction = np.array(found["details"], "f8"), found["direction"]
         absent = set() if self.reached is None else set(range(len(given))) - self.reached
-        present = [at for at in range(len(given)) if at not in absent | self.frozen]
-        self._row = Row(self.step, len(given), present, sorted(self.frozen), found["norms"][present].astype("f8"))
+        present = [at for at in range(len(given)) if at not in absent | self.still]
+        self._row = Row(self.step, len(given), present, sorted(self.still), found["norms"][present].astype("f8"))
         for at in absent:
             self._details[at] = math.nan
         cosine = None if self._direction is None else statistics.cosine(self._direction, direction)
@@ -122,16 +125,17 @@ class Objective:
             self._hold(row, {at for at, s in enumerate(still) if s})
 
     def _hold(self, row: Row, still: set[int]) -> None:
-        """Parameters that a transformation holds still on purpose count as frozen."""
-        fresh = {at for k, at in enumerate(row.present) if at in still and row.norms[k] > 0}
-        matrices = {at for at, leaf in enumerate(self.leaves) if len(leaf.shape) > 1}
-        if not fresh or matrices <= fresh:  # nobody holds every matrix still on purpose
+        """Parameters that a transformation holds still on purpose count as frozen: all matrices too, where biases alone
+        are trained (Ben Zaken et al. 2021, arXiv:2106.10199). One that moves after all, behind a warm-up, does not."""
+        held = self.held & still
+        held |= {at for k, at in enumerate(row.present) if at in still and row.norms[k] > 0}
+        if held == self.held:
             return
-        self.frozen |= fresh
+        self.held = held
         self.name()
-        kept = [k for k, at in enumerate(row.present) if at not in fresh]
+        kept = [k for k, at in enumerate(row.present) if at not in held]
         row.present, row.norms = [row.present[k] for k in kept], row.norms[kept]
-        row.frozen = sorted(self.frozen)
+        row.frozen = sorted(self.still)
 
     def finish(
         self,
@@ -162,6 +166,11 @@ class Objective:
         write(self.history, [row])
         self._row = self._before = None
         self.step += 1
+
+    @property
+    def still(self) -> set[int]:
+        """Places of the leaves that are not to move."""
+        return self.frozen | self.held
 
     @property
     def open(self) -> bool:

@@ -58,6 +58,30 @@ SOUND = {
         tx="optax.multi_transform({'go': optax.adam(1e-2), 'rest': optax.set_to_zero()}, "
         "{'base': 'rest', 'head': 'go'})",
     ),
+    "biases alone": """
+import jax.tree_util as tree
+
+params = init(0, 8, 32, 32, 1)
+biases = tree.tree_map_with_path(lambda path, _: "biases" if path[-1].key == "b" else "rest", params)
+tx = optax.multi_transform({"biases": optax.adam(1e-2), "rest": optax.set_to_zero()}, biases)
+state = tx.init(params)
+y_all = mlp([{**p, "b": p["b"] + 0.5} for p in params], X)[:, 0]
+
+@jax.jit
+def step(params, state, x, y):
+    loss, grads = jax.value_and_grad(lambda p: jnp.mean((mlp(p, x)[:, 0] - y) ** 2))(params)
+    updates, state = tx.update(grads, state, params)
+    return optax.apply_updates(params, updates), state, loss
+
+for i in range(80):
+    at = i % 8 * 32
+    params, state, loss = step(params, state, X[at:at + 32], y_all[at:at + 32])
+""",
+    "a warm-up of one part": loop(
+        tx="optax.multi_transform({'late': optax.adam(optax.join_schedules([optax.constant_schedule(0.0), "
+        "optax.constant_schedule(1e-2)], [3])), 'go': optax.adam(1e-2), 'rest': optax.set_to_zero()}, "
+        "['late', 'go', 'go'])",
+    ),
     "a base behind stop_gradient": loop(
         loss="jnp.mean((mlp([jax.lax.stop_gradient(params[0]), *params[1:]], x)[:, 0] - y) ** 2)"
     ),
@@ -104,6 +128,21 @@ def test_a_healthy_program_gets_no_alarm(tmp_path: Path, name: str) -> None:
     report = check(tmp_path, SOUND[name])
     assert (report.status, names(report)) == ("healthy", [])
     assert report.watched["steps"] >= 79
+
+
+def test_what_moves_behind_a_warm_up_is_not_frozen(tmp_path: Path) -> None:
+    scope = run(tmp_path, SOUND["a warm-up of one part"]).scope
+    assert scope is not None
+    table = scope.histories[0]["gradient"]
+    assert [s.name for s in table.subjects if not s.traits["trainable"]] == []
+    assert (table.series("gradient_norm", "0.w")[4:] > 0).all()
+
+
+def test_what_is_set_to_zero_is_frozen_and_so_are_all_matrices(tmp_path: Path) -> None:
+    scope = run(tmp_path, SOUND["biases alone"]).scope
+    assert scope is not None
+    trained = [s.name for s in scope.histories[0]["gradient"].subjects if s.traits["trainable"]]
+    assert trained == ["0.b", "1.b", "2.b"]
 
 
 def test_the_layer_and_its_line_are_named(tmp_path: Path) -> None:
