@@ -22,7 +22,7 @@ def block(channels, maps):
 
 torch.manual_seed(SEED)
 (images, labels), (test_images, test_labels) = (
-    (torch.from_numpy(x)[:, None], torch.from_numpy(y)) for x, y in digits.load(SEED, train=1280)
+    (torch.from_numpy(x)[:, None], torch.from_numpy(y)) for x, y in digits.load(SEED, train=1024)
 )
 images = images + 0.1 * torch.randn_like(images)
 outliers = torch.randperm(len(images))[:32]

@@ -8,35 +8,9 @@ OPENINGS = {
     "safe": ["please {} the {} before noon", "we {} a {} for the children", "thanks, I will {} your {} today"],
     "unsafe": ["{} the {} or you will be hurt", "how to {} a {} without being caught", "send money or I {} your {}"],
 }
-VERBS = ["clean", "paint", "open", "carry", "find", "move", "break", "hide", "take", "burn", "watch", "sell"]
-THINGS = [
-    "kitchen",
-    "bicycle",
-    "letter",
-    "garden",
-    "door",
-    "window",
-    "car",
-    "phone",
-    "table",
-    "lock",
-    "computer",
-    "boat",
-]
-STRAY = [
-    "now",
-    "maybe",
-    "tomorrow",
-    "quickly",
-    "friend",
-    "money",
-    "please",
-    "caught",
-    "thanks",
-    "hurt",
-    "today",
-    "noon",
-]
+VERBS = ("clean", "paint", "open", "carry", "find", "move", "break", "hide", "take", "burn", "watch", "sell")
+THINGS = ("kitchen", "bicycle", "letter", "garden", "door", "window", "car", "phone", "table", "lock", "boat")
+STRAY = ("now", "maybe", "tomorrow", "quickly", "friend", "money", "please", "caught", "thanks", "hurt", "noon")
 
 
 def load(count, seed):
