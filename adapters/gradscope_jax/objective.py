@@ -119,10 +119,11 @@ class Objective:
         limit = self.made.clip_limit()
         if limit is not None:
             row.values["clip_before"], row.values["clip_limit"] = math.hypot(*row.norms.tolist()), limit
-        still = [not bool(jnp.any(u)) for u in cut(self.leaves, updates)]
-        row.values["skipped"] = float(all(still) and not np.isfinite(row.norms).all())
-        if self.made.freezes and not all(still):
-            self._hold(row, {at for at, s in enumerate(still) if s})
+        with jax.disable_jit(False):
+            still = ~jax.device_get(_any(cut(self.leaves, updates)))
+        row.values["skipped"] = float(still.all() and not np.isfinite(row.norms).all())
+        if self.made.freezes and not still.all():
+            self._hold(row, set(np.flatnonzero(still).tolist()))
 
     def _hold(self, row: Row, still: set[int]) -> None:
         """Parameters that a transformation holds still on purpose count as frozen: all matrices too, where biases alone
@@ -190,6 +191,12 @@ class Objective:
 @jax.jit
 def _row(gradients: list[Any]) -> dict[str, Any]:
     return measure.row(gradients)
+
+
+@jax.jit
+def _any(updates: list[Any]) -> Any:
+    """For each, whether an entry is not zero."""
+    return jnp.stack([jnp.any(u) for u in updates]) if updates else jnp.zeros(0, bool)
 
 
 @jax.jit

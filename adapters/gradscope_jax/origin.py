@@ -20,13 +20,19 @@ def origin_of(evaluations: Sequence[Evaluation], step: int) -> Origin | None:
     for one in evaluations:
         if one.traced is None or one.program is None:
             continue
-        finite = np.isfinite(one.loss) and all(bool(jnp.isfinite(g).all()) for g in one.gradients)
-        if not finite:
-            with jax.disable_jit(False):
-                found = _forward(one.traced, step) or _backward(one.traced, step)
-            if found is not None:
-                return found
+        with jax.disable_jit(False):
+            if np.isfinite(one.loss) and bool(_finite(one.gradients)):
+                continue
+            found = _forward(one.traced, step) or _backward(one.traced, step)
+        if found is not None:
+            return found
     return None
+
+
+@jax.jit
+def _finite(arrays: list[Any]) -> Any:
+    """Whether every number of the arrays is finite."""
+    return jnp.stack([jnp.isfinite(a).all() for a in arrays]).all()
 
 
 def _forward(traced: Traced, step: int) -> Origin | None:

@@ -246,7 +246,14 @@ def alike(last: Evaluation, now: Evaluation) -> bool:
 def moved(last: Evaluation, now: Evaluation) -> bool:
     """Whether the weights of two evaluations differ, and not their arrays alone."""
     pairs = [(a, b) for a, b in zip(last.weights, now.weights, strict=True) if a is not b]
-    return any(not bool(jnp.array_equal(a, b, equal_nan=True)) for a, b in pairs)
+    with jax.disable_jit(False):
+        return bool(_differ(pairs)) if pairs else False
+
+
+@jax.jit
+def _differ(pairs: list[tuple[Any, Any]]) -> Any:
+    """Whether the arrays of some pair differ."""
+    return ~jnp.stack([jnp.array_equal(a, b, equal_nan=True) for a, b in pairs]).all()
 
 
 def placed(one: Evaluation, gradients: list[Any], before: list[Any] | None) -> list[int] | None:

@@ -335,3 +335,15 @@ def test_a_workload_is_refused_with_what_would_work() -> None:
         adapter.evaluate(None)
     with pytest.raises(CannotApply, match=r"gradient-clipping: .* the training script"):
         adapter.treat(None, "gradient-clipping", {})
+
+
+def test_weights_moved_when_a_number_of_them_differs_and_nan_is_nan() -> None:
+    from gradscope_jax.evaluation import Evaluation
+    from gradscope_jax.recorder import moved
+
+    def seen(*weights: list[float]) -> Evaluation:
+        return Evaluation(0.0, [jnp.asarray(w) for w in weights], [])
+
+    assert not moved(seen([1.0, np.nan], [2.0]), seen([1.0, np.nan], [2.0]))
+    assert moved(seen([1.0, np.nan], [2.0]), seen([1.0, np.nan], [2.5]))
+    assert moved(seen([1.0, 2.0], [2.0]), seen([1.0, np.nan], [2.0]))
