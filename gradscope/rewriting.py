@@ -8,8 +8,8 @@ from typing import Any
 
 from gradscope.errors import CannotApply
 from gradscope.history import History
-from gradscope.program import line_in
-from gradscope.source import Source
+from gradscope.program.names import line_in
+from gradscope.program.source import Source
 from gradscope.verdict import Verdict
 
 

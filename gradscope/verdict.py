@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradscope.source import Source
+    from gradscope.program.source import Source
     from gradscope.workload import Workload
 
 

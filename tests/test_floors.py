@@ -10,12 +10,12 @@
  7  builtin, trials.table, reference.specimens, reference.observation
  6  rules/*, remedies/*, reporters/*, reference.comparison, reference.surgery, rewrites/*, trials.outcome
  5  report, notes, usual, optimizers, reference.plans
- 4  rule, remedy, rewriting, trials.plan, treatment, parameters, trend, gap, row, gains, reference.trainer, reference.gradients, reference.model
- 3  history, reference.adapter, rates, trials.race, reference.optimizers, reference.network
- 2  program, trials.effect, statistics, adapter, packaged, workload, script, reference.activations, reference.losses, reference.initial
+ 4  rule, remedy, program.outputs, program.normalizations, program.initializers, rewriting, trials.plan, treatment, regimen, parameters, trend, gap, row, gains, reference.trainer, reference.gradients, reference.model
+ 3  history, reference.adapter, program.rates, program.clipping, program.activations, trials.race, reference.optimizers, reference.network
+ 2  program.names, trials.effect, statistics, adapter, packaged, workload, script, reference.activations, reference.losses, reference.initial
  2  reference.normalization, reference.dropout, reference.pooling
- 1  settings, source, trials.printed, origin, competition, idle, lineage, reference.layers
- 0  trials, errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe, reference
+ 1  settings, program.source, trials.printed, origin, competition, idle, lineage, moving, reference.layers
+ 0  trials, program, errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe, reference
 
 Imports for type checking alone may look up: nothing is loaded by them.
 """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gradscope.rates import with_rate
+from gradscope.program.rates import with_rate
+from gradscope.program.source import Source
 from gradscope.rewriting import Site, rewrite
-from gradscope.source import Source
 
 
 @rewrite

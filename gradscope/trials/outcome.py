@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from gradscope.source import Source
+from gradscope.program.source import Source
 from gradscope.trials.effect import Effect
 from gradscope.trials.printed import Measure
 from gradscope.verdict import Remedy, finite_or_text

@@ -17,9 +17,9 @@ from typing import Any
 
 from gradscope.check import check_script
 from gradscope.errors import CannotApply
+from gradscope.program.source import Source
 from gradscope.report import Report
 from gradscope.settings import Settings
-from gradscope.source import Source
 from gradscope.trials.effect import Effect
 from gradscope.trials.outcome import Outcome, Result, Trial
 from gradscope.trials.plan import Plan

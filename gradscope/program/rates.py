@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from gradscope.errors import CannotApply
-from gradscope.program import (
+from gradscope.program.names import (
     OPTIMIZERS,
     RATE_NAME,
     calls_of,
@@ -16,7 +16,7 @@ from gradscope.program import (
     rate_of,
     shown,
 )
-from gradscope.source import Edit, Source
+from gradscope.program.source import Edit, Source
 
 
 def with_rate(source: Source, rate: float, optimizer: str | None = None) -> Source:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from gradscope.errors import CannotApply
-from gradscope.source import Edit, Source, keyword
+from gradscope.program.source import Edit, Source, keyword
 
 OPTIMIZERS = frozenset(
     {
@@ -223,3 +223,11 @@ def with_import(source: Source, module: str) -> Source:
     if first is None or not plain:
         raise CannotApply("the file imports nothing")
     return source.edited([source.before(plain[0], f"import {module}")])
+
+
+def tensorflow_word(source: Source, path: str) -> str:
+    """The same of TensorFlow: "tf.reshape"; of keras.ops where only Keras is imported."""
+    for name, bound in imported(source):
+        if name == "tensorflow":
+            return f"{bound}.{path}"
+    return keras_word(source, f"ops.{path.rpartition('.')[2]}")

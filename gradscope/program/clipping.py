@@ -1,0 +1,64 @@
+"""Clipping: where a program clips its gradients, and the same program with clipping or with another limit."""
+
+from __future__ import annotations
+
+import ast
+
+from gradscope.errors import CannotApply
+from gradscope.program.names import (
+    OPTIMIZERS,
+    calls_of,
+    keras_word,
+    model_names,
+    number_edit,
+    optimizers_by_name,
+    shown,
+    step_calls,
+    torch_word,
+)
+from gradscope.program.source import Edit, Source, keyword
+
+TORCH = {"clip_grad_norm_": "max_norm", "clip_grad_value_": "clip_value", "clip_gradients": "gradient_clip_val"}
+KERAS = ("clipnorm", "global_clipnorm", "clipvalue")
+
+
+def clipped(source: Source, torch: str, keras: str, limit: float) -> Source:
+    """The source with clipping. torch: the function of torch.nn.utils. keras: the argument of an optimizer."""
+    if source.framework == "torch":
+        word, models = torch_word(source, f"nn.utils.{torch}"), model_names(source)
+        statements = {source.span(s): s for s in (source.statement_of(c) for c in step_calls(source))}
+        lines = "\n".join(f"{word}({m}.parameters(), {shown(limit)})" for m in trained(source, models))
+        return source.edited([source.before(s, lines) for s in statements.values()])
+    made = calls_of(source, *OPTIMIZERS)
+    if made:
+        return source.edited([source.with_argument(c, keras, shown(limit)) for c in made])
+    named = optimizers_by_name(source)
+    if not named:
+        raise CannotApply("no optimizer is made in this file")
+    word = keras_word(source, "optimizers")
+    return source.edited([source.instead(n, f"{word}.{kind}({keras}={shown(limit)})") for n, kind in named])
+
+
+def trained(source: Source, models: list[str]) -> list[str]:
+    """The models whose parameters an optimizer is given; the first one where that is not written."""
+    inside = [c for o in calls_of(source, *OPTIMIZERS) for c in ast.walk(o) if isinstance(c, ast.Call)]
+    held = {
+        ast.unparse(c.func.value) for c in inside if isinstance(c.func, ast.Attribute) and c.func.attr == "parameters"
+    }
+    return [m for m in models if m in held] or models[:1]
+
+
+def with_limit(source: Source, limit: float) -> Source:
+    """The source whose clipping has another limit. Raises CannotApply where it does not clip."""
+    edits: list[Edit] = []
+    for call in source.calls():
+        name = TORCH.get(call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", ""))
+        given = keyword(call, name) if name else None
+        if name and given is None and len(call.args) > 1:
+            given = call.args[1]
+        given = given or next((v for k in KERAS if (v := keyword(call, k)) is not None), None)
+        if given is not None:
+            edits.append(number_edit(source, given, limit))
+    if not edits:
+        raise CannotApply("no clipping stands in this file")
+    return source.edited(dict.fromkeys(edits))

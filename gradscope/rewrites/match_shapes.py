@@ -1,0 +1,43 @@
+"""match-shapes."""
+
+from __future__ import annotations
+
+import ast
+
+from gradscope.errors import CannotApply
+from gradscope.program.names import tensorflow_word
+from gradscope.program.source import Source
+from gradscope.rewriting import Site, rewrite
+
+
+@rewrite
+def match_shapes(source: Source, site: Site) -> Source:
+    """Prediction and target flattened where the two meet: (N, 1) and (N,) are one number a sample, both."""
+    lines = site.lines(source)
+    if not lines:
+        raise CannotApply("the loss is computed in another file")
+    for node in source.walk(ast.Call, ast.BinOp):
+        at = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
+        pair = pair_of(node) if any(at[0] <= line <= at[1] for line in lines) else None
+        if pair is not None:
+            return source.edited([source.instead(side, flattened(source, side)) for side in pair])
+    raise CannotApply(f"line {lines[0]}: no prediction and target stand there as two arguments or two sides of a minus")
+
+
+def pair_of(node: ast.AST) -> tuple[ast.expr, ast.expr] | None:
+    """The two of `loss(prediction, target)` or `prediction - target`."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
+        return node.left, node.right
+    plain = isinstance(node, ast.Call) and len(node.args) == 2
+    if isinstance(node, ast.Call) and plain and not any(isinstance(a, ast.Constant | ast.Lambda) for a in node.args):
+        return node.args[0], node.args[1]
+    return None
+
+
+def flattened(source: Source, node: ast.expr) -> str:
+    """The text of an array with one dimension."""
+    text = source.of(node)
+    if source.framework == "torch":
+        simple = isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript)
+        return f"{text if simple else f'({text})'}.flatten()"
+    return f"{tensorflow_word(source, 'reshape')}({text}, [-1])"
