@@ -31,7 +31,6 @@ known to RESOLUTION x parameter norm, and so is the deviation of weights that li
 DIFFERENCES = {"update_norm", "parameter_deviation"}
 UNKNOWN = {
     ("tensorflow", "watch"): {"gradient_zero_fraction", "gradient_abs_max", "gradient_underflow_fraction"},
-    ("jax", "watch"): {"learning_rate"},
 }
 """What a way of observing does not look at."""
 AFTER = {"update_norm", "moved_fraction", "nonfinite"}
