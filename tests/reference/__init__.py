@@ -1,0 +1,1 @@
+"""Tests of gradscope.reference: the trainer in numpy."""
