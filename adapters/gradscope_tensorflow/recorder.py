@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from gradscope.competition import belongs, note_competition
 from gradscope.guard import guarded
+from gradscope.moving import note_unmoved
 from gradscope.row import Note
 from gradscope.schedule import Schedule, every_step
 from gradscope.scope import Scope
 
 from gradscope_tensorflow.arrays import host, is_float
 from gradscope_tensorflow.forward import Forward
+from gradscope_tensorflow.moving import Moving
 from gradscope_tensorflow.names import Names
 from gradscope_tensorflow.objective import Objective, dense
 from gradscope_tensorflow.origin import origin_of
@@ -40,6 +42,7 @@ class Recorder:
         self.norms = norms
         self.forward = Forward(names)
         self.forward.active = True
+        self.moving = Moving()
         self.order: list[Objective] = []
         self.losses: list[tuple[Any, Any]] = []
         self.shared: list[tuple[Any, Any]] = []
@@ -52,6 +55,7 @@ class Recorder:
         self._variables: dict[int, set[int]] = {}
         self.enter = guarded("keras layers", scope.failures, self._enter)
         self.leave = guarded("keras layers", scope.failures, self.forward.leave)
+        self.ran = guarded("keras moving statistics", scope.failures, self.moving.ran)
         self.differentiated = guarded("tf.GradientTape", scope.failures, self._differentiated)
         self.scaled = guarded("keras loss scaling", scope.failures, self._scaled)
         self._rename = guarded("keras names", scope.failures, self._renamed)
@@ -199,6 +203,7 @@ class Recorder:
         self.names.refresh()
         for one in self.order:
             self._survey(one, [])
+        note_unmoved([o.history for o in self.order], self.moving.unmoved(self.names))
 
 
 def sums(optimizer: Any, variables: list[Any]) -> list[Any]:

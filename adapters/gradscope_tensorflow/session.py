@@ -67,6 +67,7 @@ class Session:
             output = None
             try:
                 output = original(layer, *args, **kwargs)
+                recorder.ran(layer, kwargs)
                 return output
             finally:
                 recorder.leave(layer, given, output)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from gradscope.competition import belongs, note_competition
 from gradscope.guard import guarded
+from gradscope.moving import note_unmoved
 from gradscope.schedule import Schedule
 from gradscope.scope import Scope
 from torch import Tensor
@@ -17,6 +18,7 @@ from gradscope_torch import patches
 from gradscope_torch.forward import Forward
 from gradscope_torch.functions import observe
 from gradscope_torch.mode import FunctionMode
+from gradscope_torch.moving import Moving
 from gradscope_torch.names import Names
 from gradscope_torch.objective import Objective, kind_of
 from gradscope_torch.passes import Mark, Passes
@@ -48,6 +50,7 @@ class Recorder:
         self.schedule = schedule
         self.wanted = wanted
         self.forward = Forward(names)
+        self.moving = Moving()
         self.objectives: dict[frozenset[int], Objective] = {}
         self.on_step: Callable[[int], None] = lambda _steps: None
         self.forward.active = schedule(0)
@@ -95,6 +98,8 @@ class Recorder:
 
     def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
         self.forward.leave(module, args, output)
+        if output is not None:
+            self.moving.ran(module)
 
     # -- events from patches ---------------------------------------------------------------------------------------
 
@@ -271,6 +276,7 @@ class Recorder:
         self._flush()
         self.names.refresh()
         self.survey()
+        note_unmoved([o.history for o in self.order], self.moving.unmoved(self.names))
 
 
 def key_of(optimizer: Any) -> frozenset[int]:

@@ -23,18 +23,18 @@ class BatchNorm(nn.Module):
     def __init__(self, features, epsilon=1e-5, momentum=0.1):
         super().__init__()
         self.gamma, self.beta = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("variance", torch.ones(features))
+        self.register_buffer("moving_mean", torch.zeros(features))
+        self.register_buffer("moving_variance", torch.ones(features))
         self.epsilon, self.momentum = epsilon, momentum
 
     def forward(self, x):
-        mean, variance = self.mean, self.variance
+        mean, variance = self.moving_mean, self.moving_variance
         if self.training:
             if len(x) == 1:
                 return x
             mean, variance = x.mean(0), x.var(0, unbiased=False)
-            self.mean.lerp_(mean.detach(), self.momentum)
-            self.variance.lerp_(variance.detach(), self.momentum)
+            self.moving_mean.lerp_(mean.detach(), self.momentum)
+            self.moving_variance.lerp_(variance.detach(), self.momentum)
         return self.gamma * (x - mean) / (variance + self.epsilon).sqrt() + self.beta
 
 

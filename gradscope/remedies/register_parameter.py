@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradscope.history import History
+from gradscope.moving import QUANTITY
 from gradscope.optimizers import is_by_hand, step_lines
 from gradscope.remedy import remedy
 from gradscope.verdict import Remedy, Verdict
@@ -40,6 +41,13 @@ UNMOVED = (
     "print(float(optimizer.learning_rate), len(model.trainable_variables))",
     "{step}  # a new tree: keep it, return it\n{norms}",
 )
+MOVING = (
+    "update the moving statistics in every training step",
+    "they are as they began, and evaluation normalizes by them",
+    "self.running_mean.lerp_(mean.detach(), 0.1)  # a buffer, while self.training",
+    "self.moving_mean.assign(0.9 * self.moving_mean + 0.1 * mean)  # in call(), if training",
+    "",
+)
 NORMS = "print(jax.tree.map(jnp.linalg.norm, {}))  # zero: a mask, a rate of zero, a stopped gradient"
 
 
@@ -54,6 +62,8 @@ def register_parameter(verdict: Verdict, history: History) -> Remedy | None:
         title, reason, torch, keras, jax = LOOSE
     elif "in no model" in quantity:
         title, reason, torch, keras, jax = REPLACED
+    elif quantity == QUANTITY:
+        title, reason, torch, keras, jax = MOVING
     norms = NORMS.replace("{}", "grads" if is_by_hand(history) else "updates")
     return Remedy(
         "register-parameter",

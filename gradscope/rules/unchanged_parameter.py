@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradscope.history import MISSING, History
+from gradscope.moving import FACT, QUANTITY
 from gradscope.rule import NotJudged, rule
 from gradscope.trend import first_step, learns, share_of
 from gradscope.verdict import Evidence, Role
@@ -16,21 +17,30 @@ from gradscope.verdict import Evidence, Role
 def unchanged_parameter(
     history: History, *, fewest: int = 5, share: float = 0.5, negligible: float = 1e-6
 ) -> Iterator[Evidence]:
-    """A parameter gets a gradient but never moves.
+    """A parameter gets a gradient, or a moving statistic its batches, but it never moves.
 
-    What it does: four cases. A trainable parameter of a module that trains is in no optimizer. The optimizer holds a
+    What it does: five cases. A trainable parameter of a module that trains is in no optimizer. The optimizer holds a
     parameter whose value never changes. Gradients are computed but cleared before the step. The optimizer holds a
-    parameter that is part of no model any more, while its successor is in no optimizer.
+    parameter that is part of no model any more, while its successor is in no optimizer. The moving mean and variance
+    of a normalization, known by their names, are all still zero and one although their module ran in training mode.
 
-    Why is this bad: that part keeps its initial values, and the rest has to work around it.
+    Why is this bad: that part keeps its initial values, and the rest has to work around it. Moving statistics that
+    never moved leave training as it is: what they spoil is evaluation, so they are a warning.
 
     Thresholds: fewest, the steps that must have been seen; share, the share of steps whose gradients were cleared
     early; negligible, a gradient beside the largest one (a bias before a normalization gets rounding errors only). An
     error when nothing learns, or when the optimizer itself leaves the parameter untouched.
 
     Not flagged: frozen parameters (requires_grad false), modules in eval mode, parameters of another optimizer,
-    networks through which an input alone is optimized, steps that a loss scaler skipped.
+    networks through which an input alone is optimized, steps that a loss scaler skipped. Other state that never
+    changes, on purpose as a rule: seeds, masks, tables of positions, fixed features, normalizations that are frozen.
     """
+    yield from _parameters(history, fewest=fewest, share=share, negligible=negligible)
+    for name, module in history.facts.get(FACT, ()):
+        yield Evidence(QUANTITY, 0, "<", 1, int(history["gradient"].steps[0]), name, module)
+
+
+def _parameters(history: History, *, fewest: int, share: float, negligible: float) -> Iterator[Evidence]:
     table = history["gradient"]
     if len(table) < fewest:
         raise NotJudged(f"fewer than {fewest} steps")

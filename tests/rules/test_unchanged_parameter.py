@@ -119,3 +119,17 @@ def test_five_steps_are_enough():
 def test_fewer_than_five_steps_are_not_judged():
     with pytest.raises(NotJudged, match="fewer than 5 steps"):
         found(unchanged_parameter, fixed(steps=4))
+
+
+def test_moving_statistics_that_never_moved_are_a_warning_of_their_own():
+    history = healthy_run()
+    history.facts["unmoved"] = [("first.running_mean", "first"), ("first.running_var", "first")]
+    quantity = "updates of a moving statistic, while its module trained"
+    expected = {(quantity, "first.running_mean", "cause"), (quantity, "first.running_var", "cause")}
+    assert signs(unchanged_parameter, history) == expected
+
+
+def test_parameters_that_never_moved_are_told_before_moving_statistics():
+    history = fixed()
+    history.facts["unmoved"] = [("first.running_mean", "first")]
+    assert [e.parameter for e in found(unchanged_parameter, history)] == ["second.weight", "first.running_mean"]
