@@ -115,7 +115,7 @@ class Objective:
         row = self._row
         if row is None:
             return
-        row.values["learning_rate"] = self.made.rate(self.step, state)
+        row.values["learning_rate"] = self.made.rates([self.step], state)[0]
         limit = self.made.clip_limit()
         if limit is not None:
             row.values["clip_before"], row.values["clip_limit"] = math.hypot(*row.norms.tolist()), limit

@@ -73,7 +73,8 @@ class Track:
         if not fresh:
             return
         objective = self._survey()
-        found = [self._row(r) for r in fresh]
+        rates = self.made.rates([int(r[0]) for r in fresh])
+        found = [self._row(cells, rate) for cells, rate in zip(fresh, rates, strict=True)]
         lost = found[0].step - self.written - 1
         if lost > 0:
             self.lost += lost
@@ -85,7 +86,8 @@ class Track:
             columns = dict(zip(PARAMETER_QUANTITIES, self._details(np.asarray(samples)).T, strict=True))
             objective.history["parameter"].record(self.written - 1, columns)
 
-    def _row(self, cells: Any) -> Row:
+    def _row(self, cells: Any, made: float) -> Row:
+        """The row of some cells. made: the learning rate, where the state does not hold it."""
         step, norms = int(cells[0]), cells[HEAD:]
         row = Row(step, len(norms), list(range(len(norms))), [], norms)
         loss, rate = float(cells[1]), float(cells[2])
@@ -93,7 +95,7 @@ class Track:
             row.losses = [(self.losses.pop(step), None)]
         elif loss > ABSENT / 2 or math.isnan(loss):
             row.losses = [(loss, None)]
-        row.values = {"learning_rate": self.made.rate(step, None) if rate < 0 else rate}
+        row.values = {"learning_rate": made if rate < 0 else rate}
         row.values |= {"skipped": 0.0, "backward_passes": 1.0, "carried_over": 0.0}
         limit = self.made.clip_limit()
         if limit is not None:

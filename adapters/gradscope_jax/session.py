@@ -15,7 +15,8 @@ from gradscope.patches import Patches
 from gradscope.scope import Scope
 
 from gradscope_jax.evaluation import VALUE_AND_GRAD, Evaluation, Evaluator
-from gradscope_jax.made import Made, made_by
+from gradscope_jax.made import Made
+from gradscope_jax.making import made_by
 from gradscope_jax.recorder import Recorder
 
 OPEN: list[Session] = []

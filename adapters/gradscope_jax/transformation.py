@@ -18,7 +18,8 @@ from gradscope.guard import guarded
 from gradscope.scope import Scope
 
 from gradscope_jax import measure
-from gradscope_jax.made import Made, made_of
+from gradscope_jax.made import UNKNOWN, Made, injected_rate
+from gradscope_jax.making import made_of
 from gradscope_jax.names import Leaf, cut, is_number, leaves_of, stacked_in
 from gradscope_jax.ring import ABSENT, HEAD, ROWS, Tracks, WatchState
 
@@ -55,7 +56,7 @@ def watch(
     if not isinstance(scope.watched, Tracks):
         raise UsageError("watch(): this scope watches something else; expected one of its own: gradscope.watch()")
     tracks = scope.watched
-    made = made_of(optimizer) or Made("optimizer")
+    made = made_of(optimizer) or Made(UNKNOWN)
     inner = optax.with_extra_args_support(optimizer) if optimizer is not None else optax.identity()
     inner = optax.with_extra_args_support(inner)
 
@@ -93,7 +94,8 @@ def noted(updates: Any, state: WatchState, params: Any, loss: Any, stacked: str 
     if len(leaves) != state.rows.shape[1] - HEAD:
         raise ValueError(f"init() saw {state.rows.shape[1] - HEAD} parameters, update() {len(leaves)} gradients")
     gradients = cut(leaves, jax.tree.leaves(updates))
-    head = [state.count, ABSENT if loss is None else jnp.mean(loss), rate_of(state.inner)]
+    rate = injected_rate(state.inner)
+    head = [state.count, ABSENT if loss is None else jnp.mean(loss), -1.0 if rate is None else rate]
     numbers = [jnp.asarray(h, jnp.float32).reshape(()) for h in head]
     row = jnp.concatenate([jnp.stack(numbers), measure.norms(gradients)])
     last, before = state.samples, same_leaves(updates, params)
@@ -119,19 +121,6 @@ def sampled(leaves: Sequence[Leaf], arrays: Sequence[Any], dtype: Any) -> jax.Ar
     """Some entries of each leaf, one after the other."""
     parts = [measure.blocks(jnp.asarray(x)).astype(dtype) for x in cut(leaves, arrays)]
     return jnp.concatenate([jnp.zeros(0, dtype), *parts])
-
-
-def rate_of(state: Any) -> Any:
-    """The learning rate that a state holds (optax.inject_hyperparams); -1 without one."""
-    held = getattr(state, "hyperparams", None)
-    if held is not None and "learning_rate" in held:
-        return held["learning_rate"]
-    if isinstance(state, tuple):
-        for one in state:
-            found = rate_of(one)
-            if not isinstance(found, float):
-                return found
-    return -1.0
 
 
 def read(scope: Scope, opt_state: Any) -> None:

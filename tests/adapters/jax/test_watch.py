@@ -191,3 +191,23 @@ def test_the_plugin_imports_no_framework() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_optax_made_is_known_without_a_session() -> None:
+    scope = gradscope.watch()
+    tx = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(optax.linear_schedule(1e-2, 0.0, 20)))
+    _, state, norms = train(gradscope_jax.watch(scope, tx), 20)
+    gradscope_jax.read(scope, state)
+    history = scope.histories[0]
+    assert history.facts["optimizer"] == "Adam"
+    assert history.run("learning_rate") == pytest.approx(np.linspace(1e-2, 5e-4, 20), rel=1e-4)
+    assert history.run("clip_limit") == pytest.approx([0.5] * 20)
+    assert history.run("clip_before") == pytest.approx(np.linalg.norm(norms, axis=1), rel=1e-4)
+
+
+def test_gradients_that_are_always_clipped_are_named() -> None:
+    scope = gradscope.watch()
+    tx = optax.chain(optax.clip_by_global_norm(1e-4), optax.sgd(1e-2))
+    _, state, _ = train(gradscope_jax.watch(scope, tx), 100, read=scope)
+    gradscope_jax.read(scope, state)
+    assert "always-clipped" in {v.name for v in scope.report().verdicts}
