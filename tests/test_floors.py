@@ -7,11 +7,11 @@
 10  scope
  9  diagnosis
  8  plugins, gate, reference.training, reference.cold
- 7  builtin, trials.table, reference.specimens, reference.observation
+ 7  rewrites.check_data, rewrites.full_precision_loss, rewrites.open_output, builtin, trials.table, reference.specimens, reference.observation
  6  rules/*, remedies/*, reporters/*, reference.comparison, reference.surgery, rewrites/*, trials.outcome
  5  report, notes, usual, optimizers, reference.plans
  4  rule, remedy, program.outputs, program.normalizations, program.initializers, rewriting, trials.plan, treatment, regimen, parameters, trend, gap, row, gains, reference.trainer, reference.gradients, reference.model
- 3  history, reference.adapter, program.rates, program.clipping, program.activations, trials.race, reference.optimizers, reference.network
+ 3  history, reference.adapter, program.rates, program.clipping, program.schedules, program.activations, trials.race, reference.optimizers, reference.network
  2  program.names, trials.effect, statistics, adapter, packaged, workload, script, reference.activations, reference.losses, reference.initial
  2  reference.normalization, reference.dropout, reference.pooling
  1  settings, program.source, trials.printed, origin, competition, idle, lineage, moving, reference.layers

@@ -12,10 +12,11 @@ from gradscope.program.names import called, dotted, keras_word, torch_word
 from gradscope.program.source import Edit, Source, keyword
 
 SIZES = {"Linear": "BatchNorm1d", "LazyLinear": "LazyBatchNorm1d", "Conv1d": "BatchNorm1d", "Conv2d": "BatchNorm2d"}
+IN_KERAS = {"batch": "BatchNormalization", "layer": "LayerNormalization", "rms": "RMSNormalization"}
 
 
 def normalized(source: Source, kind: str) -> Source:
-    """The source with normalization. kind: "batch" or "layer"."""
+    """The source with normalization. kind: "batch", "layer" or "rms"."""
     edits = _in_torch(source, kind) if source.framework == "torch" else _in_keras(source, kind)
     if not edits:
         raise CannotApply("no layer that an activation follows is written in this file")
@@ -28,7 +29,8 @@ def _in_torch(source: Source, kind: str) -> list[Edit]:
         beside: Sequence[ast.expr] = node.args if isinstance(node, ast.Call) else node.elts  # type: ignore[attr-defined]
         for layer, follower in pairwise(beside):
             norm = _norm_of(source, layer, kind)
-            if norm and activation_of(follower) and not (isinstance(node, ast.Call) and called(node) != "Sequential"):
+            hidden = activation_of(follower) and not is_output(source, follower)
+            if norm and hidden and not (isinstance(node, ast.Call) and called(node) != "Sequential"):
                 end = source.span(layer)[1]
                 edits.append(Edit(end, end, f", {norm}"))
     inside = {
@@ -53,6 +55,8 @@ def _norm_of(source: Source, layer: ast.AST, kind: str) -> str | None:
     if size is None:
         return None
     nn = torch_word(source, "nn")
+    if kind == "rms":
+        return f"{nn}.RMSNorm({source.of(size)})" if called(layer).endswith("Linear") else None
     if kind == "layer":
         dense = called(layer).endswith("Linear")
         return f"{nn}.LayerNorm({source.of(size)})" if dense else f"{nn}.GroupNorm(1, {source.of(size)})"
@@ -60,7 +64,7 @@ def _norm_of(source: Source, layer: ast.AST, kind: str) -> str | None:
 
 
 def _in_keras(source: Source, kind: str) -> list[Edit]:
-    word = f"{keras_word(source, 'layers')}.{'BatchNormalization' if kind == 'batch' else 'LayerNormalization'}()"
+    word = f"{keras_word(source, 'layers')}.{IN_KERAS[kind]}()"
     edits = []
     for call in source.calls():
         given = keyword(call, "activation")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from gradscope.history import History
 from gradscope.optimizers import optimizer_lines
@@ -22,8 +23,18 @@ def lower_learning_rate(_verdict: Verdict, history: History) -> Remedy | None:
         return None
     better = rounded(rate * WANTED_RATIO / ratio)
     reason = f"the largest update was {ratio:.2g} of the weights; about {WANTED_RATIO:g} is usual"
-    title = f"lower the learning rate from {rate:g} to about {better:g}"
-    return _told(history, title, reason, better, {"factor": better / rate, "rate": better})
+    told = [_told(history, _title(rate, r), reason, r, {"factor": r / rate, "rate": r}) for r in _rates(rate, better)]
+    return replace(told[0], variants=tuple(told[1:]))
+
+
+def _rates(rate: float, better: float) -> list[float]:
+    """The rate that this run asks for, and one between: weights that were thrown far make updates look small, or large."""
+    between = rounded(math.sqrt(rate * better))
+    return [better, between] if between > 2 * better else [better]
+
+
+def _title(rate: float, better: float) -> str:
+    return f"lower the learning rate from {rate:g} to about {better:g}"
 
 
 def _from_growth(history: History, rate: float | None) -> Remedy | None:

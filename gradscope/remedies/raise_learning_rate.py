@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gradscope.history import History
 from gradscope.optimizers import optimizer_lines
 from gradscope.remedy import remedy
@@ -22,6 +24,11 @@ def raise_learning_rate(verdict: Verdict, history: History) -> Remedy | None:
     reason = f"the largest update of the run was {ratio:.2g} of the weights; about 0.001 is usual"
     if ratio > 1e-3:
         reason = "consecutive gradients point the same way: longer steps would get there sooner"
+    told = [_told(history, rate, r, reason) for r in ([better] if slow else [better, rounded(10 * better)])]
+    return replace(told[0], variants=tuple(told[1:]))
+
+
+def _told(history: History, rate: float, better: float, reason: str) -> Remedy:
     return Remedy(
         "raise-learning-rate",
         f"raise the learning rate from {rate:g} to about {better:g}",

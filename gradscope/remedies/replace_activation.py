@@ -7,11 +7,16 @@ from gradscope.remedy import remedy
 from gradscope.usual import is_network, kinds
 from gradscope.verdict import Remedy, Verdict
 
+UNBOUNDED = frozenset({"exponential", "exp"})
 
-@remedy("vanishing-gradient", "dead-units", "saturated-units", rank=20)
+
+@remedy("vanishing-gradient", "dead-units", "saturated-units", "non-finite-loss", "non-finite-gradient", rank=20)
 def replace_activation(verdict: Verdict, history: History) -> Remedy | None:
-    """An activation whose slope does not vanish."""
+    """An activation whose slope does not vanish, or which grows no faster than its input."""
     seen = kinds(history)
+    if verdict.name.startswith("non-finite"):
+        born = history.facts.get("origin", {})
+        return _bounded() if born.get("op", "").lower() in UNBOUNDED and born.get("module") else None
     curved = any(k.startswith(("sigmoid", "tanh")) for k in seen)
     if not is_network(history) or (seen and not curved and not any("relu" in k for k in seen)):
         return None
@@ -33,4 +38,21 @@ def replace_activation(verdict: Verdict, history: History) -> Remedy | None:
         cost="none",
         risk="another activation wants another initialization",
         settings={"activation": activation},
+    )
+
+
+def _bounded() -> Remedy:
+    return Remedy(
+        "replace-activation",
+        "replace the exponential between layers by ReLU or tanh",
+        "exponentials of exponentials leave float32 after two or three layers",
+        {
+            "torch": "h = torch.relu(h)  # not torch.exp(h)",
+            "tensorflow": 'layers.Dense(units, activation="relu")  # not "exponential"',
+            "jax": "h = jax.nn.relu(h)  # not jnp.exp(h)",
+        },
+        "Glorot et al. (2011) Deep sparse rectifier neural networks",
+        cost="none",
+        risk="another activation wants another initialization",
+        settings={"activation": "relu"},
     )

@@ -14,22 +14,29 @@ STEPS = frozenset({"round", "floor", "ceil", "sign", "trunc", "rint"})
 
 @rewrite
 def smooth_operation(source: Source, _site: Site) -> Source:
-    """What stands inside an operation without slope, in its place; of a comparison with 0.5 what is compared."""
+    """What stands inside an operation without slope, in its place; of a comparison what is compared. Of several
+    the last before the backward pass: the nearest to the loss."""
     edits: list[Edit] = []
     for call in source.calls():
         if called(call) in STEPS and _is_tensors(source, call):
             inner = call.args[0] if call.args else call.func.value  # type: ignore[attr-defined]
-            edits.append(source.instead(call, source.of(inner)))
+            edits.append(source.instead(call, held(source, inner)))
         elif called(call) == "cast" and call.args and isinstance(call.args[0], ast.Compare):
-            edits.append(source.instead(call, source.of(call.args[0].left)))
+            edits.append(source.instead(call, held(source, call.args[0].left)))
         elif called(call) in {"float", "to"} and isinstance(getattr(call.func, "value", None), ast.Compare):
-            edits.append(source.instead(call, source.of(call.func.value.left)))  # type: ignore[attr-defined]
+            edits.append(source.instead(call, held(source, call.func.value.left)))  # type: ignore[attr-defined]
     chosen = _before_backward(source, edits)
     if not chosen:
         raise CannotApply(
             "no round(), sign(), floor() or comparison of a tensor stands on the way to the loss in this file"
         )
-    return source.edited(chosen[:1])
+    return source.edited(chosen[-1:])
+
+
+def held(source: Source, node: ast.expr) -> str:
+    """The text of an expression, in parentheses where it needs them."""
+    text = source.of(node)
+    return f"({text})" if isinstance(node, ast.BinOp | ast.UnaryOp | ast.Compare | ast.BoolOp | ast.IfExp) else text
 
 
 def _is_tensors(source: Source, call: ast.Call) -> bool:
