@@ -344,7 +344,7 @@ def test_batches_grow_to_the_measured_noise_scale():
 
 def test_units_are_clipped_by_their_weights_only_where_gradients_exceed_these():
     growing = importlib.import_module("tests.rules.test_exploding_gradient").growing
-    assert told(growing(1e4), "exploding-gradient", "adaptive-clipping").settings == {"share": 0.01}
+    assert told(growing(1e4), "exploding-gradient", "adaptive-clipping").settings == {"limit": 0.01}
     small = growing(1e4)
     small["gradient"].column("gradient_norm")[:] *= 1e-9
     assert told(small, "exploding-gradient", "adaptive-clipping") is None

@@ -61,5 +61,5 @@ def adaptive_clipping(_verdict: Verdict, history: History) -> Remedy | None:
         "Brock et al. (2021) arXiv:2102.06171",
         cost="two norms per unit a step",
         risk="the last layer is best left out; small steps make it slow",
-        settings={"share": SHARE},
+        settings={"limit": SHARE},
     )

@@ -8,7 +8,7 @@ from gradscope.remedy import remedy
 from gradscope.trend import loss_trend
 from gradscope.verdict import Remedy, Verdict
 
-FACTOR, PATIENCE = 0.5, 10
+FACTOR, PATIENCE = 0.5, 3
 
 
 @remedy("noisy-gradient", "oversized-update", rank=60)
