@@ -38,10 +38,12 @@ def remodelled(workload: Workload, remedy: str, change: Callable[[nn.Module], nn
     a model that no longer runs afterwards is one that the remedy does not fit."""
     build, inputs = builder(workload), first_pair(workload, remedy)[0]
     with torch.random.fork_rng(devices=[]):
-        made = change(build())
         try:
+            made = change(build())
             with torch.no_grad():
                 made(inputs)
+        except CannotApply:
+            raise
         except Exception as error:
             raise CannotApply(f"{remedy}: the model does not run with it: {type(error).__name__}: {error}") from error
     return replace(workload, model=lambda: change(build()))

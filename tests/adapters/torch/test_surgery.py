@@ -517,7 +517,7 @@ def test_a_scaled_target_keeps_the_value_of_the_loss_and_standardizes_its_gradie
     model, (x, y) = model_of(made), batches[0]
     output = model(x)
     loss = made.loss(output, y)
-    assert float(loss) == pytest.approx(float(F.mse_loss(output, y)))
+    assert loss.item() == pytest.approx(F.mse_loss(output, y).item())
     loss.backward()
     found = model[0][0].weight.grad.clone()
     other = copy.deepcopy(model[0])
@@ -546,7 +546,7 @@ def test_a_scaled_loss_keeps_value_and_gradients():
     output = other(x)
     output.retain_grad()
     F.mse_loss(output, y).backward()
-    assert float(loss) == float(F.mse_loss(output, y))
+    assert loss.item() == F.mse_loss(output, y).item()
     assert seen == pytest.approx([1024 * float(output.grad.norm())])
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.allclose(p.grad, q.grad)
@@ -669,6 +669,36 @@ def test_a_model_that_does_not_run_with_a_remedy_is_refused():
 
     with pytest.raises(CannotApply, match="the model does not run with it: AttributeError"):
         treat(workload(Reads()), "batch-normalization", {})
+
+
+def test_layers_inside_a_transformer_are_found_and_its_attention_is_left_alone():
+    class Reader(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block, self.last = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Linear(8, 1)
+
+        def forward(self, x):
+            return self.last(self.block(x[:, None].repeat(1, 3, 1)).mean(1))
+
+    given = treat(workload(Reader()), "layer-normalization", {})
+    made = model_of(given)
+    assert [type(m).__name__ for m in made.block.linear1] == ["Linear", "LayerNorm"]
+    assert type(made.block.self_attn.out_proj).__name__ == "NonDynamicallyQuantizableLinear"
+    with pytest.raises(CannotApply, match=r"no layer \(Linear, Conv\) without a normalization is followed by"):
+        treat(workload(Reader()), "batch-normalization", {})
+
+
+def test_a_layer_that_is_used_twice_is_normalized_once():
+    shared = nn.Linear(8, 8)
+    given = workload(nn.Sequential(shared, nn.ReLU(), shared, nn.ReLU(), nn.Linear(8, 1)))
+    made = model_of(treat(given, "layer-normalization", {}))
+    assert made[0] is made[2]
+    assert kinds(made) == ["Linear", "LayerNorm", "ReLU", "ReLU", "Linear"]
+
+
+def test_a_model_that_fails_by_itself_is_refused():
+    with pytest.raises(CannotApply, match="the model does not run with it: RuntimeError: mat1 and mat2"):
+        treat(workload(nn.Linear(5, 1)), "batch-normalization", {})
 
 
 def test_a_remedy_with_an_apply_of_its_own_needs_no_adapter():
