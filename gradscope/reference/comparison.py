@@ -53,7 +53,10 @@ def compared(
 def of_values(prediction: Array, target: Array) -> dict[str, float]:
     """Ranges of the target, whether shapes broadcast, and the squared error of the prediction."""
     p, t = prediction.size, target.size
-    elements = prod(np.broadcast_shapes(prediction.shape, target.shape))
+    try:
+        elements = prod(np.broadcast_shapes(prediction.shape, target.shape))
+    except ValueError:  # a loss of its own kind
+        elements = max(p, t)
     values = named("target", target)
     values |= {"prediction_elements": p, "target_elements": t, "loss_elements": elements}
     values["broadcast"] = float(elements > max(p, t))

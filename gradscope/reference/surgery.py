@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 
 from gradscope.errors import CannotApply
-from gradscope.recipe import Recipe, constant, cosine, product, warm_up
 from gradscope.reference.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, Tanh
+from gradscope.reference.dropout import Dropout
 from gradscope.reference.initial import Scheme, glorot, he, orthogonal
 from gradscope.reference.layers import Array, Conv, Dense, Layer
 from gradscope.reference.model import Model
 from gradscope.reference.network import Network
 from gradscope.reference.normalization import BatchNorm, LayerNorm
+from gradscope.reference.optimizers import SGD, Adam
+from gradscope.regimen import STEPPING, Apply, Settings, refused, setting
+from gradscope.statistics import deviation
 from gradscope.workload import Workload, pairs
 
-Settings = Mapping[str, Any]
 ACTIVATIONS: dict[str, Callable[[str], Layer]] = {
     "relu": ReLU,
     "leaky-relu": LeakyReLU,
@@ -28,25 +30,15 @@ ACTIVATIONS: dict[str, Callable[[str], Layer]] = {
     "tanh": Tanh,
     "sigmoid": Sigmoid,
 }
+OPTIMIZERS: dict[str, Callable[[float], SGD | Adam]] = {"SGD": SGD, "Adam": Adam}
 KINDS = (ReLU, LeakyReLU, ELU, GELU, Tanh, Sigmoid)
 
 
 def treat(workload: Workload, remedy: str, settings: Settings) -> Workload:
     """The workload with a remedy of that name. Raises CannotApply for what is not known here, and does not fit."""
     if remedy not in REMEDIES:
-        raise CannotApply(f"{remedy}: not known to the numpy trainer; it knows {', '.join(sorted(REMEDIES))}")
+        raise refused(remedy, REMEDIES, "the reference")
     return REMEDIES[remedy](workload, settings)
-
-
-def setting(remedy: str, settings: Settings, name: str, *, least: float = 0.0) -> float:
-    """A number among the settings, above `least`. Raises CannotApply."""
-    value = settings.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > least:
-        raise CannotApply(f"{remedy}: needs {name} as a number above {least:g}, got {value!r}")
-    return float(value)
-
-
-# -- the network -------------------------------------------------------------------------------------------------------
 
 
 def remodelled(workload: Workload, change: Callable[[Model], Model]) -> Workload:
@@ -61,7 +53,7 @@ def remodelled(workload: Workload, change: Callable[[Model], Model]) -> Workload
 
 def normalized(workload: Workload, _settings: Settings, *, remedy: str, kind: type[BatchNorm | LayerNorm]) -> Workload:
     """Normalization between each hidden layer and its activation; the bias before it goes, which it would take away."""
-    if kind is BatchNorm and samples(workload) == 1:
+    if kind is BatchNorm and len(first_pair(workload, remedy)[0]) == 1:
         raise CannotApply(f"{remedy}: the batches hold one sample each, which has no variance")
 
     def change(model: Model) -> Model:
@@ -97,8 +89,61 @@ def initialized(workload: Workload, settings: Settings, *, scheme: Scheme) -> Wo
     return remodelled(workload, change)
 
 
-def reactivated(workload: Workload, settings: Settings, *, remedy: str) -> Workload:
-    """Another activation behind every hidden layer; that of the output stays."""
+def orthogonalized(workload: Workload, settings: Settings) -> Workload:
+    """Orthogonal kernels. Settings: gain, 1 by default; seed."""
+    gain = float(settings.get("gain", 1.0))
+    return initialized(workload, settings, scheme=lambda random, shape: gain * orthogonal(random, shape))
+
+
+def levelled(workload: Workload, settings: Settings) -> Workload:
+    """Orthogonal kernels, scaled layer by layer until the first batch leaves each with deviation one: Mishkin & Matas
+    (2016) arXiv:1511.06422."""
+    first = first_pair(workload, "lsuv-initialization")[0]
+
+    def change(model: Model) -> Model:
+        given = model.cast(first)
+        for layer in model.network.layers:
+            own = model.network.weights_of(layer, model.weights)
+            if "kernel" in own:
+                spread = deviation(layer.forward(own, given)[0])
+                if spread > 0 and np.isfinite(spread):
+                    own["kernel"] = own["kernel"] / own["kernel"].dtype.type(spread)
+                    model.weights[f"{layer.name}.kernel"] = own["kernel"]
+            given, _ = layer.forward(own, given)
+        return model
+
+    return remodelled(orthogonalized(workload, settings), change)
+
+
+def thinned(workload: Workload, settings: Settings) -> Workload:
+    """Dropout behind each hidden activation. Settings: probability."""
+    rate = setting("dropout", settings, "probability")
+
+    def change(model: Model) -> Model:
+        layers: list[Layer] = []
+        last = max((i for i, at in enumerate(model.network.layers) if at.shapes()), default=0)
+        for i, layer in enumerate(model.network.layers):
+            layers.append(layer)
+            if i < last and isinstance(layer, KINDS):
+                layers.append(Dropout(f"drop_{layer.name}", rate))
+        if len(layers) == len(model.network.layers):
+            raise CannotApply("dropout: there is no hidden activation")
+        return model.with_network(Network(tuple(layers)), model.weights)
+
+    return remodelled(workload, change)
+
+
+def reoptimized(workload: Workload, settings: Settings) -> Workload:
+    """Another optimizer. Settings: optimizer, SGD or Adam; rate."""
+    name, rate = str(settings.get("optimizer", "Adam")), setting("replace-optimizer", settings, "rate")
+    if name not in OPTIMIZERS:
+        raise CannotApply(f"replace-optimizer: there is no {name!r} here; there are {', '.join(OPTIMIZERS)}")
+    return replace(workload, optimizer=lambda _weights: OPTIMIZERS[name](rate))
+
+
+def reactivated(workload: Workload, settings: Settings) -> Workload:
+    """Another activation behind every hidden layer; that of the output stays. Settings: activation."""
+    remedy = "replace-activation"
     wanted = str(settings.get("activation"))
     name = {"leakyrelu": "leaky-relu", "leaky_relu": "leaky-relu"}.get(wanted.lower(), wanted.lower())
     if name not in ACTIVATIONS:
@@ -117,82 +162,26 @@ def reactivated(workload: Workload, settings: Settings, *, remedy: str) -> Workl
     return remodelled(workload, change)
 
 
-def samples(workload: Workload) -> int | None:
-    """How many samples the first batch holds; None where looking would use it up."""
+def first_pair(workload: Workload, remedy: str) -> tuple[Array, Any]:
+    """The first batch. Raises CannotApply where looking would use it up, and where there is none."""
     source = workload.batches() if callable(workload.batches) else workload.batches
     if iter(source) is source and not callable(workload.batches):
-        return None
+        raise CannotApply(f"{remedy}: the batches can be gone through once only; give a list or a function")
     first: tuple[Array, Any] | None = next(pairs(source), None)
-    return None if first is None else len(first[0])
+    if first is None:
+        raise CannotApply(f"{remedy}: there is no batch")
+    return first
 
 
-# -- the recipe --------------------------------------------------------------------------------------------------------
-
-
-def with_recipe(workload: Workload, **changes: Any) -> Workload:
-    """The workload stepped in another way."""
-    return replace(workload, recipe=replace(workload.recipe, **changes))
-
-
-def limited(workload: Workload, settings: Settings, *, remedy: str, switch: str, name: str) -> Workload:
-    """A switch of the recipe set to a number above zero."""
-    return with_recipe(workload, **{switch: setting(remedy, settings, name)})
-
-
-def rated(workload: Workload, settings: Settings, *, remedy: str, lower: bool) -> Workload:
-    """The learning rate times a factor: below one where it is lowered, above one where it is raised."""
-    factor = setting(remedy, settings, "factor")
-    if (factor < 1) is not lower or factor == 1:
-        raise CannotApply(f"{remedy}: factor must be {'below' if lower else 'above'} 1, got {factor:g}")
-    return scheduled(workload, constant(factor))
-
-
-def scheduled(workload: Workload, schedule: Callable[[int], float]) -> Workload:
-    """One more factor of the learning rate."""
-    return with_recipe(workload, schedule=product(workload.recipe.schedule, schedule))
-
-
-def timed(workload: Workload, settings: Settings, *, remedy: str, schedule: Any) -> Workload:
-    """A schedule that takes a number of steps."""
-    return scheduled(workload, schedule(int(setting(remedy, settings, "steps"))))
-
-
-def accumulated(workload: Workload, settings: Settings, *, remedy: str) -> Workload:
-    """So many times as many batches for one step."""
-    times, recipe = int(setting(remedy, settings, "accumulate", least=1)), workload.recipe
-    if recipe.full_batch:
-        raise CannotApply(f"{remedy}: a step takes all batches already")
-    if callable(recipe.accumulate):
-        return with_recipe(workload, accumulate=lambda step: times * recipe.count(step))
-    return with_recipe(workload, accumulate=times * recipe.count(0))
-
-
-def whole(workload: Workload, _settings: Settings) -> Workload:
-    """All batches of one pass for one step."""
-    if workload.recipe.full_batch:
-        raise CannotApply("full-batch: a step takes all batches already")
-    return with_recipe(workload, full_batch=True, accumulate=Recipe().accumulate)
-
-
-Apply = Callable[[Workload, Settings], Workload]
-REMEDIES: dict[str, Apply] = {
+REMEDIES: dict[str, Apply] = STEPPING | {
     "batch-normalization": partial(normalized, remedy="batch-normalization", kind=BatchNorm),
     "layer-normalization": partial(normalized, remedy="layer-normalization", kind=LayerNorm),
     "he-initialization": partial(initialized, scheme=he),
     "glorot-initialization": partial(initialized, scheme=glorot),
-    "orthogonal-initialization": partial(initialized, scheme=orthogonal),
-    "replace-activation": partial(reactivated, remedy="replace-activation"),
-    "clip-gradient-norm": partial(limited, remedy="clip-gradient-norm", switch="clip_norm", name="max_norm"),
-    "clip-gradient-value": partial(limited, remedy="clip-gradient-value", switch="clip_value", name="max_value"),
-    "adaptive-clipping": partial(limited, remedy="adaptive-clipping", switch="clip_adaptive", name="limit"),
-    "weight-decay": partial(limited, remedy="weight-decay", switch="decay", name="decay"),
-    "l1-penalty": partial(limited, remedy="l1-penalty", switch="l1", name="l1"),
-    "lower-learning-rate": partial(rated, remedy="lower-learning-rate", lower=True),
-    "raise-learning-rate": partial(rated, remedy="raise-learning-rate", lower=False),
-    "warm-up": partial(timed, remedy="warm-up", schedule=warm_up),
-    "cosine-schedule": partial(timed, remedy="cosine-schedule", schedule=cosine),
-    "larger-batch": partial(accumulated, remedy="larger-batch"),
-    "accumulate-gradients": partial(accumulated, remedy="accumulate-gradients"),
-    "full-batch": whole,
+    "orthogonal-initialization": orthogonalized,
+    "lsuv-initialization": levelled,
+    "replace-activation": reactivated,
+    "dropout": thinned,
+    "replace-optimizer": reoptimized,
 }
 """Remedy, by the name of its file in gradscope/remedies -> how it is applied here."""
