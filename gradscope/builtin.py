@@ -15,6 +15,7 @@ import gradscope.rewrites
 import gradscope.rules
 from gradscope.history import History
 from gradscope.hookspecs import hookimpl
+from gradscope.program.names import with_imports
 from gradscope.reference.adapter import NumpyAdapter
 from gradscope.remedy import RemedySource
 from gradscope.reporter import Reporter
@@ -78,4 +79,4 @@ def rewritable(remedy: Remedy, verdict: Verdict, history: History) -> Remedy:
         return remedy
     site = Site(verdict, history, remedy.settings)
     variants = tuple(rewritable(v, verdict, history) for v in remedy.variants)
-    return replace(remedy, rewrite=lambda source: found.change(source, site), variants=variants)
+    return replace(remedy, rewrite=lambda source: with_imports(found.change(source, site)), variants=variants)

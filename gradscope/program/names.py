@@ -175,7 +175,8 @@ def line_in(place: str | None, path: str) -> int | None:
 def torch_word(source: Source, path: str) -> str:
     """How a source writes something of torch: "nn.utils.clip_grad_norm_" where it has imported nn and not torch.
 
-    path: without the leading "torch.". Raises CannotApply where neither torch nor its first part is imported.
+    path: without the leading "torch.". Where neither torch nor its first part is imported: "torch." and the path, for
+    with_imports() to complete.
     """
     first, _, rest = path.partition(".")
     for name, bound in imported(source):
@@ -183,20 +184,22 @@ def torch_word(source: Source, path: str) -> str:
             return f"{bound}.{path}"
         if name == f"torch.{first}":
             return f"{bound}.{rest}" if rest else bound
-    raise CannotApply("torch is imported under no name in this file")
+    return f"torch.{path}"
 
 
 def keras_word(source: Source, path: str) -> str:
-    """The same of Keras: "keras.layers.Rescaling", "layers.Rescaling", "tf.keras.layers.Rescaling"."""
+    """The same of Keras: "keras.layers.Rescaling", "layers.Rescaling", "tf.keras.layers.Rescaling", "Rescaling"."""
     first, _, rest = path.partition(".")
     roots = {"keras": "", "tensorflow.keras": "", "tensorflow": "keras."}
     for name, bound in imported(source):
         if name in roots:
             return f"{bound}.{roots[name]}{path}"
     for name, bound in imported(source):
+        if name in {f"keras.{path}", f"tensorflow.keras.{path}", f"keras.models.{path}"}:
+            return bound
         if rest and name in {f"keras.{first}", f"tensorflow.keras.{first}"}:
             return f"{bound}.{rest}"
-    raise CannotApply("Keras is imported under no name in this file")
+    return f"keras.{path}"
 
 
 def imported(source: Source) -> list[tuple[str, str]]:
@@ -223,6 +226,16 @@ def with_import(source: Source, module: str) -> Source:
     if first is None or not plain:
         raise CannotApply("the file imports nothing")
     return source.edited([source.before(plain[0], f"import {module}")])
+
+
+def with_imports(source: Source) -> Source:
+    """The source with the imports of torch and Keras that its edits rely on."""
+    bound = {name for _, name in imported(source)}
+    used = {n.id for n in source.walk(ast.Name) if isinstance(n, ast.Name)}
+    for name in sorted({"torch", "keras"} & used - bound):
+        if not assignments(source, name):
+            source = with_import(source, name)
+    return source
 
 
 def tensorflow_word(source: Source, path: str) -> str:

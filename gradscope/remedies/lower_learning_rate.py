@@ -28,7 +28,7 @@ def lower_learning_rate(_verdict: Verdict, history: History) -> Remedy | None:
 
 
 def _rates(rate: float, better: float) -> list[float]:
-    """The rate that this run asks for, and one between: weights that were thrown far make updates look small, or large."""
+    """The rate that this run asks for, and one between: weights that were thrown far mislead it."""
     between = rounded(math.sqrt(rate * better))
     return [better, between] if between > 2 * better else [better]
 

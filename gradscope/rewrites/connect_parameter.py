@@ -7,6 +7,7 @@ import ast
 from gradscope.errors import CannotApply
 from gradscope.program.names import called, dotted
 from gradscope.program.source import Edit, Source
+from gradscope.rewrites.smooth_operation import smooth_operation
 from gradscope.rewriting import Site, rewrite
 
 LEAVING = frozenset({"detach", "numpy", "cpu", "item"})
@@ -14,11 +15,11 @@ TYPES = {"np.float32": "float()", "numpy.float32": "float()", "np.float64": "dou
 
 
 @rewrite
-def connect_parameter(source: Source, _site: Site) -> Source:
-    """What cuts the way from the parameter to the loss, taken out: detach(), a detour through numpy, no_grad() in
-    forward(), and in TensorFlow what is computed above the tape instead of under it."""
+def connect_parameter(source: Source, site: Site) -> Source:
+    """What cuts the way from the parameter to the loss, taken out: detach(), a detour through numpy, an operation without
+    slope; in TensorFlow what is computed above the tape instead of under it."""
     if source.framework != "torch":
-        return _under_the_tape(source)
+        return _under_the_tape(source, site)
     edits: list[Edit] = []
     for function in [
         n
@@ -56,7 +57,7 @@ def _cut(source: Source, call: ast.Call) -> list[Edit]:
     return []
 
 
-def _under_the_tape(source: Source) -> Source:
+def _under_the_tape(source: Source, site: Site) -> Source:
     """The statements right above a tape that assign what is used under it, moved under it."""
     for block in source.walk(ast.With):
         assert isinstance(block, ast.With)
@@ -70,7 +71,12 @@ def _under_the_tape(source: Source) -> Source:
         if moved:
             lines = "\n".join(source.of(s) for s in moved)
             return source.edited([*(source.without(s) for s in moved), source.before(block.body[0], lines)])
-    raise CannotApply("nothing is computed right above a tape in this file")
+    try:
+        return smooth_operation.change(source, site)
+    except CannotApply:
+        raise CannotApply(
+            "nothing is computed right above a tape in this file, and no operation without slope"
+        ) from None
 
 
 def _assigned(statement: ast.Assign) -> set[str]:

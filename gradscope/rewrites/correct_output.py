@@ -5,53 +5,44 @@ from __future__ import annotations
 import ast
 
 from gradscope.errors import CannotApply
-from gradscope.program.activations import activation_of, activations, output_activations, written
+from gradscope.program.activations import output_activations, written
 from gradscope.program.names import called
 from gradscope.program.outputs import last_layer, without
 from gradscope.program.source import Edit, Source, keyword
 from gradscope.rewriting import Site, rewrite
 
-ONE_UNIT, ACROSS, LABELS = "units under the softmax", "softmax runs over the batch", "labels per sample"
+OUTPUTS = frozenset({"softmax", "log_softmax", "sigmoid", "relu", "tanh"})
 
 
 @rewrite
 def correct_output(source: Source, site: Site) -> Source:
     """The activation before the loss: taken away, added or another, whichever the loss expects."""
-    evidence = site.verdict.evidence[0]
-    given, _, loss = evidence.detail.partition(" into ")
-    if evidence.quantity.startswith((ONE_UNIT, LABELS)):
-        return _instead(source, "softmax", "sigmoid")
-    if evidence.quantity.startswith(ACROSS):
+    evidence, wanted = site.verdict.evidence[0], str(site.settings.get("output", "linear"))
+    if evidence.quantity.startswith("softmax runs over the batch"):
         return _along_classes(source)
-    keras = source.framework != "torch"
-    if loss == "binary_cross_entropy" and given not in {"sigmoid", "softmax"}:
-        return _with_probabilities(source, given)
-    if keras and loss in {"cross_entropy", "categorical_crossentropy"} and given == "sigmoid":
-        return _instead(source, "sigmoid", "softmax")
-    if keras and _flags(source):
-        return source.edited(_flags(source))
-    if loss in {"nll_loss", "kl_div"} and given == "softmax":
-        return _instead(source, "softmax", "log_softmax", dimension=True)
-    kinds = (
-        frozenset({given})
-        if given in {"softmax", "sigmoid", "relu", "tanh"}
-        else frozenset({"softmax", "sigmoid", "relu"})
-    )
-    return without(source, output_activations(source, kinds))
-
-
-def _instead(source: Source, old: str, new: str, *, dimension: bool = False) -> Source:
-    found = output_activations(source, frozenset({old})) or [n for n in activations(source) if activation_of(n) == old]
+    given = evidence.detail.partition(" ")[0]
+    given = "softmax" if evidence.quantity.startswith("units under the softmax") else given
+    found = output_activations(source, frozenset({given}) if given in OUTPUTS else OUTPUTS)
+    if wanted == "linear":
+        return _without(source, found)
     if not found:
-        raise CannotApply(f"no {old} is written in this file")
-    node = found[0]
-    if dimension and isinstance(node, ast.Call):
-        log = source.of(node.func).replace("softmax", "log_softmax").replace("Softmax", "LogSoftmax")
-        return source.edited([source.instead(node.func, log)])
-    text = written(source, node, new)
+        return last_layer(source, wanted)
+    if wanted == "log_softmax" and isinstance(found[0], ast.Call):
+        log = source.of(found[0].func).replace("softmax", "log_softmax").replace("Softmax", "LogSoftmax")
+        return source.edited([source.instead(found[0].func, log)])
+    text = written(source, found[0], wanted)
     if text is None:
-        raise CannotApply(f"it is {new} already")
-    return source.edited([source.instead(node, text)])
+        raise CannotApply(f"the output is {wanted} already")
+    return source.edited([source.instead(found[0], text)])
+
+
+def _without(source: Source, found: list[ast.expr]) -> Source:
+    """Raw scores; where the loss is told that it gets those and does not, it is told the truth."""
+    flags = [f for c in source.calls() if (f := keyword(c, "from_logits")) is not None]
+    wrong = [f for f in flags if isinstance(f, ast.Constant) and f.value is True]
+    if source.framework != "torch" and wrong:
+        return source.edited([source.instead(f, "False") for f in wrong])
+    return without(source, found)
 
 
 def _along_classes(source: Source) -> Source:
@@ -68,21 +59,3 @@ def _along_classes(source: Source) -> Source:
     if not edits:
         raise CannotApply("no softmax is written in this file")
     return source.edited(edits)
-
-
-def _with_probabilities(source: Source, given: str) -> Source:
-    """A sigmoid on the output."""
-    found = output_activations(source, frozenset({given})) if given in {"relu", "tanh"} else []
-    if found and (text := written(source, found[0], "sigmoid")):
-        return source.edited([source.instead(found[0], text)])
-    return last_layer(source, "sigmoid")
-
-
-def _flags(source: Source) -> list[Edit]:
-    """from_logits, turned where it is said."""
-    edits = []
-    for call in source.calls():
-        flag = keyword(call, "from_logits")
-        if isinstance(flag, ast.Constant) and flag.value is True:
-            edits.append(source.instead(flag, "False"))
-    return edits

@@ -45,6 +45,8 @@ class Outcome:
     why: str | None = None
     after: tuple[str, ...] | None = None
     stopped: bool = False
+    place: int = 0
+    """Where it stood among those that were suggested, from 0."""
     source: Source | None = field(default=None, repr=False)
 
     @property
@@ -68,6 +70,7 @@ class Outcome:
             "effect": None if self.effect is None else self.effect.as_dict(),
             "after": None if self.after is None else list(self.after),
             "stopped": self.stopped,
+            "place": self.place,
             "remedies": [r.as_dict(framework) for r in self.remedies],
         }
 

@@ -134,7 +134,7 @@ def hold(
     race = Race(run, measure, len(ready), range(plan.seeds), began + plan.budget_s, plan.jobs, plan.on_progress)
     race.finishes[CONTROL, 0] = finish_of(first, measure)
     race.hold()
-    outcomes = [judged_once(race, number, arm) for number, arm in enumerate(ready)]
+    outcomes = [replace(judged_once(race, number, arm), place=number) for number, arm in enumerate(ready)]
     outcomes = again(runner, outcomes, report)
     both = combined(outcomes, source)
     if both is not None and not race.late:
