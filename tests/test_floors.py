@@ -14,7 +14,7 @@
  3  history, reference.adapter, program.rates, program.clipping, program.schedules, program.activations, trials.race, reference.optimizers, reference.network
  2  program.names, trials.effect, statistics, adapter, packaged, workload, script, reference.activations, reference.losses, reference.initial
  2  reference.normalization, reference.dropout, reference.pooling
- 1  settings, program.source, trials.printed, origin, competition, idle, lineage, moving, reference.layers
+ 1  settings, program.source, trials.printed, origin, competition, idle, lineage, moving, overwritten, reference.layers
  0  trials, program, errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe, reference
 
 Imports for type checking alone may look up: nothing is loaded by them.

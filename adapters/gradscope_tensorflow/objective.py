@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from gradscope import statistics
 from gradscope.history import History, Subject
+from gradscope.overwritten import FACT, Overwritten
 from gradscope.parameters import name_parameters, parameter
 from gradscope.row import Note, Row, write
 
@@ -38,6 +39,7 @@ class Objective:
         self._gradients: list[Any] = []
         self._direction: Any = None
         self._waiting: list[Row] = []
+        self._overwritten = Overwritten()
         self.consecutive = True
         """Whether every step is measured in full, so that gradients of neighbouring steps can be compared."""
 
@@ -94,11 +96,18 @@ class Objective:
             values = host(variable)
             budget -= values.nbytes
             self._before.append(values.copy() if budget >= 0 else None)
+        for variable, values in self._free():
+            self._overwritten.before(id(variable), values)
         found = [dense(gradients.get(id(v))) for v in self.parameters]
         self._gradients = [g if g is None or not scale else g / scale for g in found]
         present = [at for at, g in enumerate(self._gradients) if g is not None]
         norms = [statistics.l2_norm(self._gradients[at]) for at in present]
         self.row = Row(self.step, len(self.parameters), present, self._frozen(self._gradients), norms)
+
+    def _free(self) -> list[tuple[Any, Any]]:
+        """(variable, its values before the step) of those that are stepped and that no layer holds."""
+        pairs = zip(self.parameters, self._before, strict=False)
+        return [(v, b) for v, b in pairs if b is not None and id(v) in self.optimized and self.names.owner(v) is None]
 
     def give_weights(self, before: dict[int, Any]) -> None:
         """Tells the weights before a step that was seen too late, by the id of the variable."""
@@ -122,6 +131,7 @@ class Objective:
         row.notes, row.classes = list(notes), list(classes)
         if self._before:
             self._add_details(row)
+            self._look_for_overwritten()
         self._waiting.append(row)
         if self._before or len(self._waiting) >= MOST_WAITING:
             self.flush()
@@ -136,6 +146,12 @@ class Objective:
         row.values["clip_before"], row.values["clip_limit"] = clipping(self.optimizer, row.norms, self._gradients)
         self._direction = direction if self.consecutive else None
         row.parameters = np.array([self._statistics(at) for at in range(row.width)]).reshape(row.width, 8)
+
+    def _look_for_overwritten(self) -> None:
+        for variable, _ in self._free():
+            self._overwritten.after(id(variable), host(variable))
+        found, subjects = self._overwritten.found(), self.history["gradient"].subjects
+        self.history.facts[FACT] = [s.name for s, v in zip(subjects, self.parameters, strict=True) if id(v) in found]
 
     def flush(self) -> None:
         """Writes the rows that wait."""

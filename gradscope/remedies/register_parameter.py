@@ -48,6 +48,13 @@ MOVING = (
     "self.moving_mean.assign(0.9 * self.moving_mean + 0.1 * mean)  # in call(), if training",
     "",
 )
+LEFT_OUT = (
+    "take the gradients with respect to the weights, and step those",
+    "the optimizer steps the input alone, which the next batch overwrites",
+    "optimizer = torch.optim.Adam(model.parameters())",
+    STEP,
+    "loss, grads = jax.value_and_grad(loss_fn)(params, x, y)  # the first argument is what is differentiated",
+)
 NORMS = "print(jax.tree.map(jnp.linalg.norm, {}))  # zero: a mask, a rate of zero, a stopped gradient"
 
 
@@ -62,6 +69,8 @@ def register_parameter(verdict: Verdict, history: History) -> Remedy | None:
         title, reason, torch, keras, jax = LOOSE
     elif "in no model" in quantity:
         title, reason, torch, keras, jax = REPLACED
+    elif "what enters the model" in quantity:
+        title, reason, torch, keras, jax = LEFT_OUT
     elif quantity == QUANTITY:
         title, reason, torch, keras, jax = MOVING
     norms = NORMS.replace("{}", "grads" if is_by_hand(history) else "updates")

@@ -8,21 +8,26 @@ import numpy as np
 
 from gradscope.history import MISSING, History
 from gradscope.moving import FACT, QUANTITY
+from gradscope.overwritten import FACT as OVERWRITTEN
 from gradscope.rule import NotJudged, rule
 from gradscope.trend import first_step, learns, share_of
 from gradscope.verdict import Evidence, Role
+
+LEFT_OUT = "steps of the optimizer, which steps only what enters the model"
 
 
 @rule("GS013", explains=("stalled-loss", "slow-convergence"))
 def unchanged_parameter(
     history: History, *, fewest: int = 5, share: float = 0.5, negligible: float = 1e-6
 ) -> Iterator[Evidence]:
-    """A parameter gets a gradient, or a moving statistic its batches, but it never moves.
+    """A parameter, or a moving statistic, that training should move never moves.
 
-    What it does: five cases. A trainable parameter of a module that trains is in no optimizer. The optimizer holds a
+    What it does: six cases. A trainable parameter of a module that trains is in no optimizer. The optimizer holds a
     parameter whose value never changes. Gradients are computed but cleared before the step. The optimizer holds a
     parameter that is part of no model any more, while its successor is in no optimizer. The moving mean and variance
     of a normalization, known by their names, are all still zero and one although their module ran in training mode.
+    All that the optimizer steps are arrays which the program overwrites before the next step, as an input is with its
+    batch, while no weight is stepped and the loss stays.
 
     Why is this bad: that part keeps its initial values, and the rest has to work around it. Moving statistics that
     never moved leave training as it is: what they spoil is evaluation, so they are a warning.
@@ -36,8 +41,22 @@ def unchanged_parameter(
     changes, on purpose as a rule: seeds, masks, tables of positions, fixed features, normalizations that are frozen.
     """
     yield from _parameters(history, fewest=fewest, share=share, negligible=negligible)
+    yield from _left_out(history)
     for name, module in history.facts.get(FACT, ()):
         yield Evidence(QUANTITY, 0, "<", 1, int(history["gradient"].steps[0]), name, module)
+
+
+def _left_out(history: History) -> Iterator[Evidence]:
+    """The weights of a model whose input is stepped in their place, batch by batch."""
+    table, overwritten = history["gradient"], set(history.facts.get(OVERWRITTEN, ()))
+    stepped = {s.name for s in table.subjects if s.traits["optimized"]}
+    if not stepped or not stepped <= overwritten or learns(history) is not False:
+        return
+    for s in table.subjects:
+        if not s.traits["optimized"] and not s.traits["elsewhere"] and s.traits["trainable"] and s.traits["training"]:
+            yield Evidence(
+                LEFT_OUT, 0, "<", 1, int(table.steps[0]), s.name, s.module, role=Role.HARM, detail=min(stepped)
+            )
 
 
 def _parameters(history: History, *, fewest: int, share: float, negligible: float) -> Iterator[Evidence]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gradscope.history import MISSING, History
 from gradscope.rule import NotJudged
-from gradscope.rules.unchanged_parameter import unchanged_parameter
+from gradscope.rules.unchanged_parameter import LEFT_OUT, unchanged_parameter
 
 from tests.specimens import PARAMETERS, found, healthy_run, learning, signs, stuck
 
@@ -133,3 +133,31 @@ def test_parameters_that_never_moved_are_told_before_moving_statistics():
     history = fixed()
     history.facts["unmoved"] = [("first.running_mean", "first")]
     assert [e.parameter for e in found(unchanged_parameter, history)] == ["second.weight", "first.running_mean"]
+
+
+def input_stepped(**changes) -> History:
+    """The optimizer steps the first layer's weights alone, which the program overwrites before each step."""
+    frozen = {p: {"optimized": p == "first.weight"} | changes.get(p, {}) for p in PARAMETERS}
+    gradients = {p: 1.0 if p == "first.weight" else MISSING for p in PARAMETERS}
+    history = healthy_run(loss=changes.get("loss", stuck(100)), gradients=gradients, traits=frozen)
+    history.facts["overwritten"] = changes.get("overwritten", ["first.weight"])
+    return history
+
+
+def test_weights_stand_still_where_the_overwritten_input_is_stepped():
+    expected = {(LEFT_OUT, p, "harm") for p in PARAMETERS if p != "first.weight"}
+    assert signs(unchanged_parameter, input_stepped()) == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"overwritten": []},
+        {"overwritten": ["second.weight"]},
+        {"loss": learning(100)},
+        {"second.weight": {"optimized": True}},
+    ],
+    ids=["an input that stays", "another array", "a loss that falls", "weights that are stepped too"],
+)
+def test_an_input_that_is_meant_to_be_stepped_shows_nothing(changes):
+    assert LEFT_OUT not in {quantity for quantity, _, _ in signs(unchanged_parameter, input_stepped(**changes))}
