@@ -3,12 +3,12 @@
 14  __init__
 13  trials.scripts, trials.workloads
 12  trials.rerun
-11  check
+11  check, reference.healing
 10  scope
  9  diagnosis
  8  plugins, gate, reference.training, reference.cold
  7  rewrites.connect_parameter, rewrites.check_data, rewrites.full_precision_loss, rewrites.open_output, builtin, trials.table, reference.specimens, reference.observation
- 6  rules/*, remedies/*, reporters/*, reference.comparison, reference.surgery, rewrites/*, trials.outcome
+ 6  rules/*, remedies/*, reporters/*, reference.comparison, reference.surgery, reference.demonstrations, rewrites/*, trials.outcome
  5  report, notes, usual, optimizers, reference.plans
  4  rule, remedy, program.outputs, program.normalizations, program.initializers, rewriting, trials.plan, treatment, regimen, parameters, trend, gap, row, gains, reference.trainer, reference.gradients, reference.model
  3  history, reference.adapter, program.rates, program.clipping, program.schedules, program.activations, trials.race, reference.optimizers, reference.network

@@ -16,8 +16,8 @@ TYPES = {"np.float32": "float()", "numpy.float32": "float()", "np.float64": "dou
 
 @rewrite
 def connect_parameter(source: Source, site: Site) -> Source:
-    """What cuts the way from the parameter to the loss, taken out: detach(), a detour through numpy, an operation without
-    slope; in TensorFlow what is computed above the tape instead of under it."""
+    """What cuts the way from the parameter to the loss, taken out: detach(), a detour through numpy, an operation
+    without slope; in TensorFlow what is computed above the tape instead of under it."""
     if source.framework != "torch":
         return _under_the_tape(source, site)
     edits: list[Edit] = []

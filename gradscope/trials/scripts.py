@@ -227,7 +227,7 @@ def judged_once(race: Race, number: int, arm: Arm) -> Outcome:
 
 def outcome_of(arm: Arm, effect: Effect | None, failure: str | None, *, stopped: bool = False) -> Outcome:
     """An outcome that is not judged again yet."""
-    made = Outcome(arm.remedies, arm.verdict, Result.NO_EFFECT, effect, None, None, stopped, arm.source)
+    made = Outcome(arm.remedies, arm.verdict, Result.NO_EFFECT, effect, None, None, stopped, source=arm.source)
     if failure is not None:
         return replace(made, result=Result.NOT_APPLIED, why=f"the changed program {failure}", effect=None)
     if effect is None:
