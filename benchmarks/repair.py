@@ -5,8 +5,8 @@ that the program itself prints.
 
 CORPUS is a folder with faulty/ and cases.json, whose cases hold that number for the faulty program and for its fixed
 twin over seeds 0, 1, 2. A remedy cures a program when with each seed it is better than the faulty one, and on the
-average goes at least half of the way to the fixed one. Random search over the same remedies is told beside it: the share
-of orders in which a cure is among the first k programs that are run, for as many runs as our order has.
+average goes at least half of the way to the fixed one. Random search over the same remedies is told beside it: the
+probability that a cure is among the first k treated programs, where they are drawn at random.
 """
 
 from __future__ import annotations
@@ -102,10 +102,8 @@ def main() -> None:
             rows.append(told(trial, case, options.seeds) | {"corpus": corpus.name})
             row = rows[-1]
             mark = "cure " if row["top"] else "third" if row["three"] else "-    "
-            print(
-                f"{mark} {corpus.name}/{file.stem:<28} {row['result']!s:<12} {row['remedy']!s:<44} {row['seconds']} s",
-                flush=True,
-            )
+            what = f"{row['result']!s:<12} {row['remedy']!s:<44} {row['seconds']} s"
+            print(f"{mark} {corpus.name}/{file.stem:<28} {what}", flush=True)
             if options.out:
                 options.out.write_text(json.dumps(rows, indent=1), "utf-8")
     closing(rows)
@@ -115,14 +113,16 @@ def closing(rows: list[dict[str, Any]]) -> None:
     """The shares over all programs."""
     count = len(rows)
     top, three = sum(r["top"] for r in rows), sum(r["three"] for r in rows)
-    print(
-        f"\n{count} programs: the top remedy cures {top} ({top / count:.0%}), one of the top three {three} ({three / count:.0%})"
-    )
+    print(f"\n{count} programs: the top remedy cures {top} ({top / count:.0%}),", end=" ")
+    print(f"one of the top three {three} ({three / count:.0%})")
     for k in range(3):
-        ours, random = (sum((r[w][min(k, len(r[w]) - 1)] if r[w] else 0.0) for r in rows) for w in ("ours", "random"))
-        print(
-            f"a cure among the first {k + 1} treated program{'s' if k else ''} run: our order {ours / count:.0%}, random order {random / count:.0%}"
-        )
+        ours, random = (share(rows, way, k) for way in ("ours", "random"))
+        print(f"a cure among the first {k + 1} that are run: our order {ours:.0%}, random order {random:.0%}")
+
+
+def share(rows: list[dict[str, Any]], way: str, k: int) -> float:
+    """Of all programs, those with a cure among the first k + 1."""
+    return sum(r[way][min(k, len(r[way]) - 1)] if r[way] else 0.0 for r in rows) / len(rows)
 
 
 if __name__ == "__main__":
