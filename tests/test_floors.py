@@ -7,7 +7,7 @@
 10  scope
  9  diagnosis
  8  plugins, gate, reference.training, reference.cold
- 7  rewrites.connect_parameter, rewrites.check_data, rewrites.full_precision_loss, rewrites.open_output, builtin, trials.table, reference.specimens, reference.observation
+ 7  trials.verdicts, rewrites.connect_parameter, rewrites.check_data, rewrites.full_precision_loss, rewrites.open_output, builtin, trials.table, reference.specimens, reference.observation
  6  rules/*, remedies/*, reporters/*, reference.comparison, reference.surgery, reference.demonstrations, rewrites/*, trials.outcome
  5  report, notes, usual, optimizers, reference.plans
  4  rule, remedy, program.outputs, program.normalizations, program.initializers, rewriting, trials.plan, treatment, regimen, parameters, trend, gap, row, gains, reference.trainer, reference.gradients, reference.model
