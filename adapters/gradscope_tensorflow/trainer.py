@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,7 +37,7 @@ def train(scope: Scope, workload: Workload) -> None:
                 several.append(tape.gradient(loss, weights))
             begin(step)
             gradients = prepared(recipe, weights, average(several), optimizer)
-            decay(recipe, optimizer, weights)
+            decay(recipe, optimizer, [w for w, g in zip(weights, gradients, strict=True) if g is not None])
             optimizer.apply(gradients, weights)
 
 
@@ -162,7 +163,7 @@ def fresh(workload: Workload, seed: int) -> Workload:
 def copied(model: Any) -> Any:
     """The same layers with the same weights."""
     try:
-        made = type(model).from_config(model.get_config())
+        made = anew(model)
         if model.built and not made.built:
             made.build_from_config(model.get_build_config())
         made.set_weights(model.get_weights())
@@ -174,6 +175,17 @@ def copied(model: Any) -> Any:
             "give a function that builds it"
         ) from error
     return made
+
+
+def anew(model: Any) -> Any:
+    """A model from the other's configuration; where its class takes not all of that, from the arguments it has."""
+    config = model.get_config()
+    taken = inspect.signature(type(model).__init__).parameters
+    if isinstance(model, keras.Sequential) or not set(config).isdisjoint({"layers", "input_layers"}):
+        return type(model).from_config(config)
+    if any(p.kind is p.VAR_KEYWORD for p in taken.values()) or set(config) <= set(taken):
+        return type(model).from_config(config)
+    return type(model)(**{k: v for k, v in config.items() if k in taken})
 
 
 def evaluate(workload: Workload) -> Score:
