@@ -11,7 +11,7 @@ import numpy as np
 
 from gradscope.errors import CannotApply
 from gradscope.recipe import Recipe, Schedule, constant, cosine, product, warm_up
-from gradscope.workload import Workload
+from gradscope.workload import Workload, pairs
 
 Settings = Mapping[str, Any]
 Apply = Callable[[Workload, Settings], Workload]
@@ -28,6 +28,19 @@ def setting(remedy: str, settings: Settings, name: str, *, least: float = 0.0) -
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > least:
         raise CannotApply(f"{remedy}: needs {name} as a number above {least:g}, got {value!r}")
     return float(value)
+
+
+def first_pair(workload: Workload, remedy: str) -> tuple[Any, Any]:
+    """The first batch. Raises CannotApply where looking would use it up, or there is none."""
+    source = workload.batches() if callable(workload.batches) else workload.batches
+    if iter(source) is source and not callable(workload.batches):
+        raise CannotApply(
+            f"{remedy}: batches is an iterator that a look at them would use up; give a list or a function"
+        )
+    found = next(pairs(source), None)
+    if found is None:
+        raise CannotApply(f"{remedy}: there is no batch to look at")
+    return found
 
 
 def with_recipe(workload: Workload, **changes: Any) -> Workload:
@@ -171,6 +184,11 @@ ONLY_TOLD = {
     "smooth-operation": "the operation without a slope stands in the program's own code",
 }
 """Remedies that no workload takes, and why."""
+
+
+def briefly(error: Exception) -> str:
+    """The class of an exception and the first line of its text."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def refused(remedy: str, known: Mapping[str, Any], trainer: str) -> CannotApply:

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from gradscope.errors import CannotApply
-from gradscope.workload import Workload, pairs
+from gradscope.regimen import first_pair
+from gradscope.workload import Workload
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -158,19 +159,6 @@ def read_functions(found: Anatomy, calls: list[Call]) -> None:
         found.ending = call.name
         found.last = call.within[-1] if call.within else None
     found.activations = {n: a for n, a in modules.items() if n != found.last}
-
-
-def first_pair(workload: Workload, remedy: str) -> tuple[Any, Any]:
-    """The first batch. Raises CannotApply where looking would use it up, or there is none."""
-    source = workload.batches() if callable(workload.batches) else workload.batches
-    if iter(source) is source and not callable(workload.batches):
-        raise CannotApply(
-            f"{remedy}: batches is an iterator that a look at them would use up; give a list or a function"
-        )
-    found = next(pairs(source), None)
-    if found is None:
-        raise CannotApply(f"{remedy}: there is no batch to look at")
-    return found
 
 
 def tensor_input(workload: Workload, remedy: str) -> torch.Tensor:

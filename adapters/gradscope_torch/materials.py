@@ -9,10 +9,8 @@ from typing import Any
 
 import torch
 from gradscope.errors import CannotApply
-from gradscope.regimen import Settings
+from gradscope.regimen import Settings, first_pair
 from gradscope.workload import Workload, pairs
-
-from gradscope_torch.anatomy import first_pair
 
 MOST = 1000
 """So many batches are looked at, should they never end."""

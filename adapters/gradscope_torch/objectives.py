@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from gradscope.errors import CannotApply
-from gradscope.regimen import Settings, setting
+from gradscope.regimen import Settings, first_pair, setting
 from gradscope.workload import Workload
 from torch import nn
 
 from gradscope_torch.additions import Float32, Rescale, ScaledBackward, with_gradient_of
-from gradscope_torch.anatomy import builder, first_pair
+from gradscope_torch.anatomy import builder
 
 
 def shapes(workload: Workload, remedy: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from gradscope.errors import CannotApply
 from gradscope.recipe import constant
-from gradscope.regimen import STEPPING, Apply, Settings, calmed, refused, scheduled, setting
+from gradscope.regimen import STEPPING, Apply, Settings, briefly, calmed, first_pair, refused, scheduled, setting
 from gradscope.workload import Workload
 from torch import nn
 
 from gradscope_torch import initialization, rebuilding
 from gradscope_torch.additions import Crop, Noise, Standardize
-from gradscope_torch.anatomy import Anatomy, anatomy, builder, first_pair, floating_input, tensor_input
+from gradscope_torch.anatomy import Anatomy, anatomy, builder, floating_input, tensor_input
 from gradscope_torch.materials import cleaned, moments, shuffled
 from gradscope_torch.objectives import binary, full_precision, matched, noted, scaled_backward, standardized
 from gradscope_torch.steps import added, decayed_less, stopped_before_poison, with_eps
@@ -45,7 +45,7 @@ def remodelled(workload: Workload, remedy: str, change: Callable[[nn.Module], nn
         except CannotApply:
             raise
         except Exception as error:
-            raise CannotApply(f"{remedy}: the model does not run with it: {type(error).__name__}: {error}") from error
+            raise CannotApply(f"{remedy}: the model does not run with it: {briefly(error)}") from error
     return replace(workload, model=lambda: change(build()))
 
 

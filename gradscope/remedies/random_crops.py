@@ -21,7 +21,8 @@ def random_crops(_verdict: Verdict | None, history: History) -> Remedy | None:
         {
             "torch": f"crop = torchvision.transforms.RandomCrop(size, padding={PADDING})\nx = crop(x)  # [N, C, H, W]",
             "tensorflow": (
-                f"keras.Sequential([layers.ZeroPadding2D({PADDING}), layers.RandomCrop(height, width)])  # at first"
+                f"wide = tf.pad(image, [[{PADDING}, {PADDING}], [{PADDING}, {PADDING}], [0, 0]])  # [H, W, C]\n"
+                "image = tf.image.random_crop(wide, tf.shape(image))  # in dataset.map, of training data alone"
             ),
             "jax": (
                 f"wide = jnp.pad(h, ((0, 0), ({PADDING}, {PADDING}), ({PADDING}, {PADDING}), (0, 0)))  # [N, H, W, C]\n"
