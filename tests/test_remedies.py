@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gradscope.builtin import gradscope_rules, remedy_sources
 from gradscope.hookspecs import hookimpl
+from gradscope.origin import Origin
 from gradscope.plugins import Plugins
 from gradscope.remedy import remedy
 from gradscope.scope import Scope
@@ -376,3 +377,20 @@ def test_every_setting_is_a_finite_number_or_a_word(name):
     for r in verdict_of(name).remedies:
         for key, value in r.settings.items():
             assert isinstance(value, str) or np.isfinite(value), (r.name, key)
+
+
+@pytest.mark.parametrize("op", ["exp", "log"])
+@pytest.mark.parametrize("kind", [Origin, dict])
+def test_an_exponential_that_overflowed_in_a_layer_is_replaced(kind, op):
+    history = poisoned("float32", np.where(np.arange(100) >= 3, np.nan, 1.0))
+    history.facts["origin"] = kind(direction="forward", step=3, op=op, module="first")
+    found = told(history, "non-finite-gradient", "replace-activation")
+    assert (found is not None) == (op == "exp")
+
+
+def test_a_last_step_whose_update_is_unknown_leaves_the_warm_up_to_the_others():
+    ratios = 0.001 * np.where(np.arange(100) < 5, 100.0, 1.0)
+    ratios[-1] = np.nan
+    history = healthy_run(parameters={"update_norm": ratios, "parameter_norm": 1.0})
+    (source,) = [s for s in remedy_sources() if s.name == "warm-up"]
+    assert source.suggest(verdict_of("oversized-update"), history) is not None

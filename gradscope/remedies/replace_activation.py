@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradscope.history import History
+from gradscope.origin import Origin
 from gradscope.remedy import remedy
 from gradscope.usual import is_network, kinds
 from gradscope.verdict import Remedy, Verdict
@@ -16,6 +17,8 @@ def replace_activation(verdict: Verdict, history: History) -> Remedy | None:
     seen = kinds(history)
     if verdict.name.startswith("non-finite"):
         born = history.facts.get("origin", {})
+        if isinstance(born, Origin):
+            born = {"op": born.op, "module": born.module}
         return _bounded() if born.get("op", "").lower() in UNBOUNDED and born.get("module") else None
     curved = any(k.startswith(("sigmoid", "tanh")) for k in seen)
     if not is_network(history) or (seen and not curved and not any("relu" in k for k in seen)):

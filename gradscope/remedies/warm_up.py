@@ -20,9 +20,10 @@ def warm_up(_verdict: Verdict, history: History) -> Remedy | None:
     and the weights move at all."""
     table = history["parameter"]
     columns, rows = matrices(table), sound_rows(history, table)
-    if not columns.any() or rows.sum() < FEWEST:
-        return None
     ratios = update_ratios(history)[rows][:, columns]
+    ratios = ratios[np.isfinite(ratios).any(axis=1)]  # the weights after a step may be unknown
+    if len(ratios) < FEWEST:
+        return None
     largest = np.nanmax(ratios, axis=1)
     tenth = max(3, len(largest) // 10)
     first, later = float(np.nanmax(largest[:tenth])), float(np.nanmedian(largest[tenth:]))
