@@ -123,17 +123,19 @@ class Objective:
             still = ~jax.device_get(_any(cut(self.leaves, updates)))
         row.values["skipped"] = float(still.all() and not np.isfinite(row.norms).all())
         if self.made.freezes and not still.all():
-            self._hold(row, set(np.flatnonzero(still).tolist()))
+            self.hold(row, set(np.flatnonzero(still).tolist()))
 
-    def _hold(self, row: Row, still: set[int]) -> None:
+    def hold(self, row: Row, still: set[int]) -> None:
         """Parameters that a transformation holds still on purpose count as frozen: all matrices too, where biases alone
-        are trained (Ben Zaken et al. 2021, arXiv:2106.10199). One that moves after all, behind a warm-up, does not."""
+        are trained (Ben Zaken et al. 2021, arXiv:2106.10199). One that moves after all, behind a warm-up, does not.
+
+        still: places of those that did not move in a step in which others did.
+        """
         held = self.held & still
         held |= {at for k, at in enumerate(row.present) if at in still and row.norms[k] > 0}
-        if held == self.held:
-            return
-        self.held = held
-        self.name()
+        if held != self.held:
+            self.held = held
+            self.name()
         kept = [k for k, at in enumerate(row.present) if at not in held]
         row.present, row.norms = [row.present[k] for k in kept], row.norms[kept]
         row.frozen = sorted(self.still)

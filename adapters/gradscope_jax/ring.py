@@ -81,9 +81,14 @@ class Track:
             told = f"{self.lost} steps were overwritten before read() came: it sees the last {ROWS}"
             self.scope.limits["gaps"] = told
         self.written = found[-1].step
+        seen = int(known) > 1
+        columns = dict(zip(PARAMETER_QUANTITIES, self._details(np.asarray(samples)).T, strict=True)) if seen else {}
+        if seen and self.made.freezes:
+            still = columns["moved_fraction"] == 0
+            for row in found if not still.all() else ():
+                objective.hold(row, set(np.flatnonzero(still).tolist()))
         write(objective.history, found)
-        if int(known) > 1:
-            columns = dict(zip(PARAMETER_QUANTITIES, self._details(np.asarray(samples)).T, strict=True))
+        if seen:
             objective.history["parameter"].record(self.written - 1, columns)
 
     def _row(self, cells: Any, made: float) -> Row:

@@ -211,3 +211,13 @@ def test_gradients_that_are_always_clipped_are_named() -> None:
     _, state, _ = train(gradscope_jax.watch(scope, tx), 100, read=scope)
     gradscope_jax.read(scope, state)
     assert "always-clipped" in {v.name for v in scope.report().verdicts}
+
+
+def test_what_is_frozen_on_purpose_is_no_illness() -> None:
+    scope = gradscope.watch()
+    tx = optax.multi_transform({"go": optax.adam(1e-2), "rest": optax.set_to_zero()}, ["rest", "go", "go"])
+    _, state, _ = train(gradscope_jax.watch(scope, tx), 200, read=scope)
+    gradscope_jax.read(scope, state)
+    assert [v.name for v in scope.report().verdicts] == []
+    trained = [s.name for s in scope.histories[0]["gradient"].subjects if s.traits["trainable"]]
+    assert trained == ["1.b", "1.w", "2.b", "2.w"]
