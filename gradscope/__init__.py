@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gradscope.rule import NotJudged
     from gradscope.scope import Scope, watch
     from gradscope.settings import Settings
+    from gradscope.trials.workloads import trial
     from gradscope.verdict import Evidence, Remedy, Role, Severity, Verdict
     from gradscope.workload import Workload
 
@@ -29,6 +30,7 @@ HOMES = {
     "Verdict": "verdict",
     "Workload": "workload",
     "hookimpl": "hookspecs",
+    "trial": "trials.workloads",
     "watch": "scope",
 }
 
@@ -46,6 +48,7 @@ __all__ = [
     "Workload",
     "__version__",
     "hookimpl",
+    "trial",
     "watch",
 ]
 

@@ -1,7 +1,8 @@
 """A module imports only lower floors, and the core imports nothing but numpy and pluggy.
 
-14  __init__
-13  trials.scripts, trials.workloads
+15  __init__
+14  trials.scripts
+13  trials.forks, trials.workloads
 12  trials.rerun
 11  check, reference.healing
 10  scope

@@ -21,6 +21,7 @@ NAMES = [
     "Workload",
     "__version__",
     "hookimpl",
+    "trial",
     "watch",
 ]
 FRAMEWORKS = {"torch", "tensorflow", "jax", "mxnet"}

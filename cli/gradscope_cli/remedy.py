@@ -17,10 +17,12 @@ from gradscope.diagnosis import check_settings
 from gradscope.errors import UsageError
 from gradscope.gate import COULD_NOT
 from gradscope.plugins import plugins
+from gradscope.script import open_script
 from gradscope.trials.outcome import Trial
 from gradscope.trials.plan import Plan
 from gradscope.trials.scripts import try_script
 from gradscope.trials.table import rendered
+from gradscope.trials.workloads import try_workload_of
 
 from gradscope_cli.check import check_output, deliver, listed, settings_from
 from gradscope_cli.doors import clear_errors
@@ -78,7 +80,10 @@ def command(target: str, arguments: tuple[str, ...], form: str, output: Path | N
             only=listed(options["only"]),
             on_progress=tell,
         )
-        trial = try_script(file, arguments, settings, plan)
+        if open_script(file).defines_workload:
+            trial = try_workload_of(file, settings, plan)
+        else:
+            trial = try_script(file, arguments, settings, plan)
     deliver(json.dumps(trial.as_dict(), indent=2) if form == "json" else rendered(trial), output)
     write_patch(trial, file, options["write_patch"])
     if trial.cannot:

@@ -51,8 +51,8 @@ class Outcome:
 
     @property
     def name(self) -> str:
-        """The names of its remedies."""
-        return " + ".join(r.name for r in self.remedies)
+        """The names of its remedies, with the number of one that is tried at several strengths."""
+        return " + ".join(_named(r) for r in self.remedies)
 
     @property
     def title(self) -> str:
@@ -73,6 +73,11 @@ class Outcome:
             "place": self.place,
             "remedies": [r.as_dict(framework) for r in self.remedies],
         }
+
+
+def _named(remedy: Remedy) -> str:
+    rate = remedy.settings.get("rate")
+    return f"{remedy.name} ({rate:g})" if isinstance(rate, float) else remedy.name
 
 
 @dataclass(frozen=True, slots=True)

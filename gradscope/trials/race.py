@@ -54,7 +54,8 @@ class Race:
             if self.late:
                 return
             kept = self._kept(running)
-            self.stopped |= set(running) - set(kept)
+            if done + 1 < len(self.seeds):
+                self.stopped |= set(running) - set(kept)
             running = kept
 
     @property

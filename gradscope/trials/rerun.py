@@ -1,5 +1,4 @@
-"""Rerun: one run of a changed program in a process of its own. `python -m gradscope.trials.rerun` reads an Order from
-stdin and writes what it saw to the file that the order names; what the program prints goes where it always goes."""
+"""Rerun: one run of a changed program, as if its text stood in the file, from a seed. For a process of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import os
 import random
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,15 +48,9 @@ class Order:
     observed: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def write(self) -> str:
-        """As JSON."""
-        return json.dumps(asdict(self))
 
-
-def main() -> None:
-    """Runs the order on stdin."""
-    given = json.loads(sys.stdin.read())
-    order = Order(**given | {"arguments": tuple(given["arguments"])})
+def perform(order: Order) -> None:
+    """Runs an order, and writes what it saw to its file."""
     remember(order)
     with seeded(order.seed, shifting=SAID not in order.text):
         found = observe(order) if order.observed else run(order)
@@ -139,7 +132,3 @@ def shift(holder: Any, name: str, seed: int) -> None:
         return original(value + 1000 * seed if isinstance(value, int) else value, *args, **kwargs)
 
     setattr(holder, name, moved)
-
-
-if __name__ == "__main__":
-    main()

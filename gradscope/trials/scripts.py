@@ -6,8 +6,7 @@ import contextlib
 import json
 import math
 import os
-import subprocess
-import sys
+import queue
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,29 +19,18 @@ from gradscope.errors import CannotApply
 from gradscope.program.source import Source
 from gradscope.report import Report
 from gradscope.settings import Settings
-from gradscope.trials.effect import Effect
+from gradscope.trials.forks import Job, Server, servers
 from gradscope.trials.outcome import Outcome, Result, Trial
 from gradscope.trials.plan import Plan
 from gradscope.trials.printed import Measure, chosen, named, numbers_in
 from gradscope.trials.race import CONTROL, Finish, Race
 from gradscope.trials.rerun import Order
-from gradscope.verdict import Remedy, Severity, Verdict
+from gradscope.trials.verdicts import FINALISTS, Arm, combinable, names_of, order_of, outcome_of, remedies_of
+from gradscope.verdict import Remedy
 
-FINALISTS = 3
-"""So many of the better programs are judged again."""
 PATIENCE = 4.0
 """A treated program may take so many times as long as it did before."""
 SHORTEST_S = 30.0
-
-
-@dataclass(slots=True)
-class Arm:
-    """One treated program, or the reason why there is none."""
-
-    remedies: tuple[Remedy, ...]
-    verdict: str
-    source: Source | None = None
-    why: str | None = None
 
 
 @dataclass(slots=True)
@@ -53,7 +41,7 @@ class Runner:
     arguments: Sequence[str]
     settings: Settings
     folder: Path
-    threads: int
+    pool: queue.Queue[Server]
     measure: Measure | None = None
     longest_s: float = 0.0
     count: int = 0
@@ -63,30 +51,19 @@ class Runner:
         """What a run showed: `failure`, and what was printed as `numbers`, or what `observe` gives."""
         self.count += 1
         result = self.folder / f"{self.count}-{seed}-{time.monotonic_ns()}.json"
-        order = Order(
-            str(self.file.resolve()),
-            source.text,
-            str(result),
-            tuple(self.arguments),
-            seed,
-            observed,
-            asdict(self.settings),
-        )
-        environment = os.environ | {"SEED": str(seed), "OMP_NUM_THREADS": str(self.threads), "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, "-m", "gradscope.trials.rerun"]
+        printed = result.with_suffix(".txt")
+        path, settings = str(self.file.resolve()), asdict(self.settings)
+        order = Order(path, source.text, str(result), tuple(self.arguments), seed, observed, settings)
+        server = self.pool.get()
         try:
-            done = subprocess.run(
-                command, input=order.write(), env=environment, capture_output=True, text=True, errors="replace",
-                timeout=limit_s, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return {"failure": f"took more than {limit_s:.0f} s, and was stopped"}
+            why = server.run(Job(order, str(printed), limit_s))
+        finally:
+            self.pool.put(server)
         try:
             found: dict[str, Any] = json.loads(result.read_text("utf-8"))
         except (OSError, ValueError):
-            last = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
-            return {"failure": f"ended early: {last}"}
-        return found | {"numbers": numbers_in(done.stdout)}
+            return {"failure": why or "ended early"}
+        return found | {"numbers": numbers_in(printed.read_text("utf-8", "replace"))}
 
     @property
     def limit_s(self) -> float | None:
@@ -106,9 +83,12 @@ def try_script(file: Path, arguments: Sequence[str], settings: Settings, plan: P
         return Trial((), (), framework=report.framework, cannot=why, seconds=time.monotonic() - began)
     source = Source(file.resolve(), file.read_text("utf-8"), report.framework or "torch")
     arms = arms_of(report, source, plan.only)
-    with tempfile.TemporaryDirectory(prefix="gradscope-") as folder:
-        threads = max(1, (os.cpu_count() or 1) // plan.jobs)
-        runner = Runner(file, arguments, settings, Path(folder), threads)
+    threads = max(1, (os.cpu_count() or 1) // plan.jobs)
+    with (
+        tempfile.TemporaryDirectory(prefix="gradscope-") as folder,
+        servers(plan.jobs, source.text, threads) as pool,
+    ):
+        runner = Runner(file, arguments, settings, Path(folder), pool)
         return hold(runner, source, arms, before, report, plan, began)
 
 
@@ -152,32 +132,22 @@ def hold(
     )
 
 
-def names_of(report: Report) -> tuple[str, ...]:
-    """The illnesses of a report that are errors or warnings, each once."""
-    return tuple(dict.fromkeys(v.name for v in report.verdicts if v.severity is not Severity.INFO))
-
-
 def arms_of(report: Report, source: Source, only: Sequence[str] = ()) -> list[Arm]:
     """One arm for each remedy of each verdict, those of causes before those of consequences; each remedy once."""
     arms: list[Arm] = []
-    seen: set[tuple[str, str]] = set()
-    for verdict in sorted(report.verdicts, key=lambda v: (v.severity is Severity.INFO, v.consequence_of is not None)):
-        for remedy in (r for told in verdict.remedies for r in (told, *told.variants)):
-            key = remedy.name, str(sorted(remedy.settings.items()))
-            if key in seen or (only and remedy.name not in only):
-                continue
-            arm = arm_of(remedy, verdict, source)
-            twin = next((a for a in arms if a.source is not None and arm.source == a.source), None)
-            if twin is None:
-                seen.add(key)
-                arms.append(arm)
+    for remedy, verdict in remedies_of(report):
+        if only and remedy.name not in only:
+            continue
+        arm = arm_of(remedy, verdict, source)
+        if arm.source is None or all(arm.source != a.source for a in arms):
+            arms.append(arm)
     done = {r.name for a in arms if a.source is not None for r in a.remedies}
     return [a for a in arms if a.source is not None or a.remedies[0].name not in done]
 
 
-def arm_of(remedy: Remedy, verdict: Verdict, source: Source) -> Arm:
+def arm_of(remedy: Remedy, verdict: str, source: Source) -> Arm:
     """The program with a remedy."""
-    arm = Arm((remedy,), verdict.name)
+    arm = Arm((remedy,), verdict)
     if remedy.rewrite is None:
         arm.why = "gradscope tells it, and cannot write it into a program by itself"
         return arm
@@ -221,20 +191,9 @@ def finish_of(found: dict[str, Any], measure: Measure) -> Finish:
 
 def judged_once(race: Race, number: int, arm: Arm) -> Outcome:
     """What the race says of an arm: helps, no effect, worse."""
-    effect, failure = race.effect(number), race.failure(number)
-    return outcome_of(arm, effect, failure, stopped=number in race.stopped)
-
-
-def outcome_of(arm: Arm, effect: Effect | None, failure: str | None, *, stopped: bool = False) -> Outcome:
-    """An outcome that is not judged again yet."""
-    made = Outcome(arm.remedies, arm.verdict, Result.NO_EFFECT, effect, None, None, stopped, source=arm.source)
-    if failure is not None:
-        return replace(made, result=Result.NOT_APPLIED, why=f"the changed program {failure}", effect=None)
-    if effect is None:
-        return replace(made, result=Result.NOT_TRIED, why="the budget was spent")
-    if effect.better:
-        return replace(made, result=Result.HELPS)
-    return replace(made, result=Result.WORSE if effect.worse else Result.NO_EFFECT)
+    failure = race.failure(number)
+    why = f"the changed program {failure}" if failure is not None else None
+    return outcome_of(arm, race.effect(number), why, stopped=number in race.stopped)
 
 
 def again(runner: Runner, outcomes: list[Outcome], report: Report) -> list[Outcome]:
@@ -257,13 +216,11 @@ def again(runner: Runner, outcomes: list[Outcome], report: Report) -> list[Outco
 
 def combined(outcomes: Sequence[Outcome], source: Source) -> Arm | None:
     """The best two remedies in one program; None when no two help, or they do not fit together."""
-    helping = [o for o in sorted(outcomes, key=order_of) if o.result in {Result.CURES, Result.HELPS}]
-    for other in helping[1:3]:
-        first, second = helping[0].remedies[0], other.remedies[0]
-        if first.name == second.name or first.rewrite is None or second.rewrite is None:
-            continue
-        with contextlib.suppress(CannotApply):
-            return Arm((first, second), helping[0].verdict, second.rewrite(first.rewrite(source)))
+    pair = combinable(outcomes)
+    if pair is None or pair[0].rewrite is None or pair[1].rewrite is None:
+        return None
+    with contextlib.suppress(CannotApply):
+        return Arm(pair, min(outcomes, key=order_of).verdict, pair[1].rewrite(pair[0].rewrite(source)))
     return None
 
 
@@ -275,9 +232,3 @@ def raced_alone(runner: Runner, arm: Arm, source: Source, race: Race, measure: M
     for seed in [s for a, s in sorted(late.finishes) if a == CONTROL]:
         late.finishes[0, seed] = run(0, seed)
     return judged_once(late, 0, arm)
-
-
-def order_of(outcome: Outcome) -> tuple[int, float, int]:
-    """Sorts what one would take first to the front: what cures, then the larger gain, then the simpler change."""
-    gain = outcome.effect.gain if outcome.effect is not None else -math.inf
-    return outcome.result.rank, -gain, len(outcome.remedies)
