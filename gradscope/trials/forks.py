@@ -54,8 +54,10 @@ class Server:
         command = [sys.executable, "-m", "gradscope.trials.forks", *(self.imports or [])]
         if self.process is None or self.process.poll() is not None:
             environment = os.environ | {"OMP_NUM_THREADS": str(self.threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            self.process = subprocess.Popen(command, text=True, env=environment, **pipes)
+            pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+            self.process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True, env=environment
+            )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
