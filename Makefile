@@ -52,7 +52,7 @@ $(MXNET)/run: pyproject.toml constraints-mxnet.txt
 	touch $@
 
 test-mxnet: $(MXNET)/run
-	$(MXNET)/bin/python -m pytest -q -n $(WORKERS) tests/adapters/mxnet tests/rules tests/reporters tests/test_*.py \
+	$(MXNET)/bin/python -m pytest -q -n $(WORKERS) tests/adapters/mxnet tests/examples tests/rules tests/reporters tests/test_*.py \
 		--ignore tests/test_readme.py --deselect tests/test_scope.py::test_arrays_must_be_regular
 
 bench: $(VENV)/dev
