@@ -61,7 +61,7 @@ def workload(network: Network, rate: float, batches: Batches, loss: Loss, change
     """A training with SGD, whose last batches are held out."""
     weights = {k: change(k, w).astype("f4") for k, w in network.initial(0, gain=1.0).items()}
     trained, held = batches[:COUNT], batches[COUNT:]
-    return Workload(Model(network, weights), loss, trained, lambda _weights: SGD(rate), held_out=held)
+    return Workload(Model(network, weights, seed=0), loss, trained, lambda _weights: SGD(rate), held_out=held)
 
 
 def regressor(network: Network, rate: float, change: Change = lambda _name, w: w) -> Workload:

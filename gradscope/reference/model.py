@@ -14,15 +14,17 @@ from gradscope.reference.network import Network
 class Model:
     """What a workload of the reference trains.
 
-    weights: by name, as Network.initial() gives them (which it does here for None, from the seed). state: moving
-    averages by name. Everything is computed in the precision of the weights.
+    weights: by name, as Network.initial() gives them (which it does here for None). seed: of these, and of every
+    chance later; drawn from numpy's global stream when None. state: moving averages by name. Everything is computed in
+    the precision of the weights.
     """
 
-    def __init__(self, network: Network, weights: Mapping[str, Array] | None = None, *, seed: int = 0):
+    def __init__(self, network: Network, weights: Mapping[str, Array] | None = None, *, seed: int | None = None):
+        chosen = int(np.random.randint(2**31 - 1)) if seed is None else seed
         self.network = network
-        self.weights: dict[str, Array] = dict(network.initial(seed) if weights is None else weights)
+        self.weights: dict[str, Array] = dict(network.initial(chosen) if weights is None else weights)
         self.state: dict[str, Array] = network.states()
-        self.random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(chosen)
 
     def __call__(self, given: Array) -> Array:
         """The output in evaluation mode."""
@@ -47,7 +49,7 @@ class Model:
 
     def with_network(self, network: Network, weights: Mapping[str, Array]) -> Model:
         """Another network with these weights, which remembers what this one does of layers that both have."""
-        made = Model(network, weights)
+        made = Model(network, weights, seed=0)
         made.state |= {k: v.copy() for k, v in self.state.items() if k in made.state}
         made.random = copy.deepcopy(self.random)
         return made

@@ -79,10 +79,11 @@ def normalized(workload: Workload, _settings: Settings, *, remedy: str, kind: ty
 
 
 def initialized(workload: Workload, settings: Settings, *, scheme: Scheme) -> Workload:
-    """Kernels drawn anew, gammas one, biases zero. Settings: seed, 0 by default."""
+    """Kernels drawn anew, gammas one, biases zero. Settings: seed, from the chance of the model by default."""
 
     def change(model: Model) -> Model:
-        drawn = model.network.drawn(int(settings.get("seed", 0)), scheme)
+        seed = settings.get("seed")
+        drawn = model.network.drawn(int(model.random.integers(2**31) if seed is None else seed), scheme)
         model.weights = {k: drawn[k].astype(w.dtype) for k, w in model.weights.items()}
         return model
 

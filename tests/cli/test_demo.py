@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import subprocess
 import sys
 
 import pytest
+from click.testing import Result
 from gradscope.reference.demonstrations import DEMONSTRATIONS
 from gradscope.reference.healing import course
 from rich.console import Console
@@ -16,16 +18,22 @@ from gradscope_cli.demo import show
 from tests.cli.programs import gradscope
 
 
+@functools.cache
+def demo(*arguments: str) -> Result:
+    """The command with these arguments."""
+    return gradscope("demo", *arguments)
+
+
 def test_the_first_is_shown_without_a_name() -> None:
-    shown = gradscope("demo")
+    shown = demo()
     assert (shown.exit_code, shown.stderr) == (0, "")
     assert shown.stdout.startswith("deep-sigmoid ")
-    assert shown.stdout == gradscope("demo", "deep-sigmoid").stdout
+    assert shown.stdout == demo("deep-sigmoid").stdout
 
 
 @pytest.mark.parametrize("name", DEMONSTRATIONS)
 def test_a_demonstration_goes_from_the_illness_to_the_cure(name: str) -> None:
-    shown = gradscope("demo", name)
+    shown = demo(name)
     assert (shown.exit_code, shown.stderr) == (0, "")
     parts = ["gradient RMS through depth", "ERROR GS", "loss before", "Healthy again with "]
     places = [shown.stdout.index(part) for part in parts]
@@ -39,7 +47,7 @@ def test_a_demonstration_goes_from_the_illness_to_the_cure(name: str) -> None:
 
 
 def test_bars_grow_with_the_gradient() -> None:
-    lines = [x for x in gradscope("demo").stdout.splitlines() if x.startswith(" dense")]
+    lines = [x for x in demo().stdout.splitlines() if x.startswith(" dense")]
     assert len(lines) == 10
     sick = [len(re.findall("█+", x)[0]) for x in lines]
     assert sick == sorted(sick)
@@ -47,7 +55,7 @@ def test_bars_grow_with_the_gradient() -> None:
 
 
 def test_a_gradient_of_zero_has_no_bar() -> None:
-    line = next(x for x in gradscope("demo", "dead-relu").stdout.splitlines() if x.startswith(" dense1"))
+    line = next(x for x in demo("dead-relu").stdout.splitlines() if x.startswith(" dense1"))
     assert re.match(r" dense1 +0  ", line)
     assert len(re.findall("█+", line)) == 1
 

@@ -15,7 +15,7 @@ from gradscope.reference.normalization import BatchNorm, LayerNorm
 from gradscope.reference.optimizers import Adam
 from gradscope.reference.plans import convnet
 from gradscope.reference.surgery import REMEDIES, treat
-from gradscope.reference.training import evaluate, optimizer_of, steps
+from gradscope.reference.training import evaluate, fresh, optimizer_of, steps
 from gradscope.scope import adapter_for
 from gradscope.statistics import deviation
 
@@ -84,7 +84,7 @@ def test_a_convolutional_net_takes_the_remedies() -> None:
         report = trained(treat(one, remedy, SETTINGS.get(remedy, {})), 30).report()
         assert not report.failures
     layers = tuple(at for at in plan.network.layers if not isinstance(at, BatchNorm))
-    bare = workload(model=Model(Network(layers)), loss="softmax_cross_entropy", batches=plan.batches)
+    bare = workload(model=Model(Network(layers), seed=0), loss="softmax_cross_entropy", batches=plan.batches)
     names = [at.name for at in treat(bare, "batch-normalization", {}).model.network.layers]
     assert names[:6] == ["conv1", "norm_conv1", "relu1", "conv2", "norm_conv2", "relu2"]
 
@@ -100,6 +100,17 @@ def test_initialization_draws_kernels_and_zeroes_biases() -> None:
     made = treat(one, "orthogonal-initialization", {"gain": 2.0}).model.weights["dense2.kernel"]
     assert made.T @ made == pytest.approx(4 * np.eye(64), abs=1e-5)
     assert (one.model.weights["dense1.bias"] == -50).all()
+
+
+def test_what_is_drawn_follows_the_seed_of_the_model_or_of_the_settings() -> None:
+    one = workload()
+    built = treat(workload(model=lambda: Model(one.model.network)), "he-initialization", {})
+    first, second, other = (fresh(built, seed).model.weights["dense1.kernel"] for seed in (1, 1, 2))
+    assert (first == second).all()
+    assert (first != other).any()
+    fixed = [treat(one, "he-initialization", {"seed": s}).model.weights["dense1.kernel"] for s in (3, 3, 4)]
+    assert (fixed[0] == fixed[1]).all()
+    assert (fixed[0] != fixed[2]).any()
 
 
 def test_unit_variance_leaves_every_layer_with_deviation_one() -> None:

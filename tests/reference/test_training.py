@@ -162,6 +162,13 @@ def test_a_fresh_workload_is_built_anew_where_there_is_a_function() -> None:
     assert made[0] is not made[1]
 
 
+def test_a_model_that_is_built_follows_the_seed() -> None:
+    one = workload(model=lambda: Model(workload().model.network))
+    first, second, other = (fresh(one, seed).model.weights["dense1.kernel"] for seed in (1, 1, 2))
+    assert (first == second).all()
+    assert (first != other).any()
+
+
 def test_a_seed_decides_every_chance() -> None:
     layers = (Dense("a", 8, 16), ReLU("r"), Dropout("d"), Dense("b", 16, 1))
     one = workload(model=Model(Network(layers)), optimizer=Adam(0.01))
@@ -203,13 +210,15 @@ def test_a_score_that_is_not_finite_is_nan() -> None:
 
 def test_evaluation_uses_moving_averages_and_changes_nothing() -> None:
     layers = (Dense("a", 8, 4, bias=False), BatchNorm("n", 4), ReLU("r"), Dense("b", 4, 1))
-    one = workload(model=Model(Network(layers)))
+    one = workload(model=Model(Network(layers), seed=0))
     cold = evaluate(one).loss
     trained(one, 20)
     state = {k: v.copy() for k, v in one.model.state.items()}
     assert evaluate(one).loss < cold
     assert all((one.model.state[k] == v).all() for k, v in state.items())
-    assert any((v != w).any() for v, w in zip(state.values(), Model(Network(layers)).state.values(), strict=True))
+    assert any(
+        (v != w).any() for v, w in zip(state.values(), Model(Network(layers), seed=0).state.values(), strict=True)
+    )
     single = [(x[:1], y[:1]) for x, y in BATCHES]
     assert np.isfinite(evaluate(workload(model=one.model, batches=single)).loss)
 
