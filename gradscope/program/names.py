@@ -173,33 +173,28 @@ def line_in(place: str | None, path: str) -> int | None:
 
 
 def torch_word(source: Source, path: str) -> str:
-    """How a source writes something of torch: "nn.utils.clip_grad_norm_" where it has imported nn and not torch.
+    """How a source writes something of torch, as short as its imports allow: "F.relu", "nn.Linear", "torch.relu".
 
-    path: without the leading "torch.". Where neither torch nor its first part is imported: "torch." and the path, for
-    with_imports() to complete.
+    path: without the leading "torch.". Where nothing of it is imported: "torch." and the path, for with_imports() to
+    complete.
     """
-    first, _, rest = path.partition(".")
-    for name, bound in imported(source):
-        if name == "torch":
-            return f"{bound}.{path}"
-        if name == f"torch.{first}":
-            return f"{bound}.{rest}" if rest else bound
-    return f"torch.{path}"
+    return shortest(source, [f"torch.{path}"])
 
 
 def keras_word(source: Source, path: str) -> str:
     """The same of Keras: "keras.layers.Rescaling", "layers.Rescaling", "tf.keras.layers.Rescaling", "Rescaling"."""
-    first, _, rest = path.partition(".")
-    roots = {"keras": "", "tensorflow.keras": "", "tensorflow": "keras."}
-    for name, bound in imported(source):
-        if name in roots:
-            return f"{bound}.{roots[name]}{path}"
-    for name, bound in imported(source):
-        if name in {f"keras.{path}", f"tensorflow.keras.{path}", f"keras.models.{path}"}:
-            return bound
-        if rest and name in {f"keras.{first}", f"tensorflow.keras.{first}"}:
-            return f"{bound}.{rest}"
-    return f"keras.{path}"
+    return shortest(source, [f"keras.{path}", f"tensorflow.keras.{path}", f"keras.models.{path}"])
+
+
+def shortest(source: Source, paths: list[str]) -> str:
+    """One thing that has several dotted paths, by the import that leads nearest to it; the first path without one."""
+    found = [
+        (len(path) - len(name), bound + path[len(name) :])
+        for name, bound in imported(source)
+        for path in paths
+        if path == name or path.startswith(f"{name}.")
+    ]
+    return min(found, default=(0, paths[0]))[1]
 
 
 def imported(source: Source) -> list[tuple[str, str]]:

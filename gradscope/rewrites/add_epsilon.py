@@ -42,10 +42,18 @@ def _argument(source: Source, call: ast.Call) -> list[Edit]:
     text = source.of(inner)
     if name != "log":
         return [source.instead(inner, f"({text} + 1e-8)" if not call.args else f"{text} + 1e-8")]
+    if source.framework == "torch" and not call.args:  # p.log(): what stands before the point has its parentheses
+        return [_insertion(source, call, ".clamp_min(1e-7)")]
     if source.framework == "torch":
         simple = isinstance(inner, ast.Name | ast.Attribute | ast.Call | ast.Subscript)
         return [source.instead(inner, f"{text if simple else f'({text})'}.clamp_min(1e-7)")]
     return [source.instead(inner, f"{tensorflow_word(source, 'maximum')}({text}, 1e-7)")]
+
+
+def _insertion(source: Source, call: ast.Call, text: str) -> Edit:
+    """Text before the last point of a method's name."""
+    at = source.span(call.func)[1] - len(called(call)) - 1
+    return Edit(at, at, text)
 
 
 def _is_safe(source: Source, inner: ast.AST) -> bool:

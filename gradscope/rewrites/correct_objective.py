@@ -23,13 +23,20 @@ def correct_objective(source: Source, _site: Site) -> Source:
             continue
         inner = call.args[0] if call.args else getattr(call.func, "value", None)
         if inner is not None and (_is_difference(inner) or (isinstance(inner, ast.Name) and inner.id in differences)):
-            return source.edited([source.instead(inner, f"(({source.of(inner)}) ** 2)")])
+            return source.edited([source.instead(inner, _squared(source, call, inner))])
     edits = [*_ascents(source), *_signs(source)]
     if not edits:
         raise CannotApply(
             "no difference that is averaged as it is, no ascent and no minus before a loss stands in this file"
         )
     return source.edited(edits)
+
+
+def _squared(source: Source, call: ast.Call, inner: ast.expr) -> str:
+    """Its square, in parentheses where a method follows and none stand there."""
+    name = isinstance(inner, ast.Name)
+    text = f"{source.of(inner)} ** 2" if name else f"({source.of(inner)}) ** 2"
+    return f"({text})" if name and not call.args else text
 
 
 def _is_difference(node: ast.AST) -> bool:

@@ -23,7 +23,7 @@ METHODS = frozenset(
 def standardize_input(source: Source, site: Site) -> Source:
     """A first layer that takes each feature's own mean off and divides by its deviation."""
     subjects = site.history["input"].subjects
-    shape = tuple(subjects[0].traits["shape"]) if subjects else ()
+    shape = tuple(subjects[0].traits.get("shape", ())) if subjects else ()
     if len(shape) < 2:
         raise CannotApply("no input of several features was seen")
     if source.framework != "torch":

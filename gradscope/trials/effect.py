@@ -50,16 +50,17 @@ class Effect:
 
     @property
     def better(self) -> bool:
-        """Better with every seed, and by more than seeds alone make: than half of what they make the control differ,
-        and than a hundredth part of it."""
-        return bool(self.gains) and min(self.gains) > self._noise()
+        """Better with every seed, and by more than noise."""
+        return bool(self.gains) and min(self.gains) > self.noise
 
     @property
     def worse(self) -> bool:
         """Worse with every seed, by as much."""
-        return bool(self.gains) and max(self.gains) < -self._noise()
+        return bool(self.gains) and max(self.gains) < -self.noise
 
-    def _noise(self) -> float:
+    @property
+    def noise(self) -> float:
+        """A gain that is no larger is none: half of the deviation between seeds of the control, and WORTH of it."""
         values = [v for v in self.control.values() if math.isfinite(v)]
         if not values:
             return 0.0

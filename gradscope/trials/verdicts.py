@@ -61,6 +61,8 @@ def combinable(outcomes: Sequence[Outcome]) -> tuple[Remedy, Remedy] | None:
 
 
 def order_of(outcome: Outcome) -> tuple[int, float, int]:
-    """Sorts what one would take first to the front: what cures, then the larger gain, then the simpler change."""
-    gain = outcome.effect.gain if outcome.effect is not None else -math.inf
+    """Sorts what one would take first to the front: what cures, then the larger gain, then the simpler change. Two
+    together must be better than one by more than noise."""
+    effect = outcome.effect
+    gain = -math.inf if effect is None else effect.gain - (effect.noise if len(outcome.remedies) > 1 else 0.0)
     return outcome.result.rank, -gain, len(outcome.remedies)
