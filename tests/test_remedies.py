@@ -142,6 +142,11 @@ def test_the_initialization_is_that_of_the_activation(kind, by):
     assert named == [by]
 
 
+def test_where_sigmoids_starve_the_first_layers_no_initialization_and_no_sum_of_them_is_told():
+    wanted = ["replace-activation", "batch-normalization", "replace-optimizer"]
+    assert names_of(vanishing("Sigmoid"), "vanishing-gradient") == wanted
+
+
 def test_batch_normalization_has_the_dimensions_of_the_layers():
     history = vanishing("ReLU")
     dense = told(history, "vanishing-gradient", "batch-normalization").code["torch"]

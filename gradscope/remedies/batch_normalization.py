@@ -8,7 +8,7 @@ from gradscope.usual import convolutional, has_layer, is_network, recurrent
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("vanishing-gradient", "exploding-gradient", "dead-units", "saturated-units", "poor-initialization", rank=40)
+@remedy("vanishing-gradient", "exploding-gradient", "dead-units", "saturated-units", "poor-initialization", rank=25)
 def batch_normalization(_verdict: Verdict, history: History) -> Remedy | None:
     """Batch normalization between a layer and its activation; not for recurrent networks, nor a second time."""
     if not is_network(history) or recurrent(history) or has_layer(history, "batchnorm"):

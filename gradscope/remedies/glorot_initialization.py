@@ -9,12 +9,15 @@ from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("poor-initialization", "dead-units", "vanishing-gradient", "exploding-gradient", rank=15)
-def glorot_initialization(_verdict: Verdict, history: History) -> Remedy | None:
-    """Weights by Glorot, for networks of tanh and sigmoid; for none whose matrices are recurrent."""
+def glorot_initialization(verdict: Verdict, history: History) -> Remedy | None:
+    """Weights by Glorot, for networks of tanh and sigmoid; for none whose matrices are recurrent, nor where a gradient
+    vanishes in sigmoids: their slope, of a quarter at most, does that with any weights."""
     seen = kinds(history)
     curved = any(k.startswith(("sigmoid", "tanh", "logsigmoid")) for k in seen)
     straight = any("relu" in k or k.startswith(("gelu", "silu", "elu")) for k in seen)
     if not is_network(history) or recurrent(history) or not curved or straight:
+        return None
+    if verdict.name == "vanishing-gradient" and any(k.startswith(("sigmoid", "logsigmoid")) for k in seen):
         return None
     return Remedy(
         "glorot-initialization",
@@ -35,5 +38,5 @@ def glorot_initialization(_verdict: Verdict, history: History) -> Remedy | None:
         },
         "Glorot & Bengio (2010) Understanding the difficulty of training deep feedforward neural networks",
         cost="none",
-        risk="sigmoids still pass a quarter of the gradient at most: it alone does not save ten layers of them",
+        risk="sigmoids still pass a quarter of the gradient at most",
     )

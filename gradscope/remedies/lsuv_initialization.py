@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from gradscope.history import History
 from gradscope.remedy import remedy
-from gradscope.usual import is_network, recurrent
+from gradscope.usual import is_network, kinds, recurrent
 from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("poor-initialization", "vanishing-gradient", "exploding-gradient", rank=50)
-def lsuv_initialization(_verdict: Verdict, history: History) -> Remedy | None:
-    """Orthogonal weights, scaled layer by layer until a batch leaves each with variance one."""
+def lsuv_initialization(verdict: Verdict, history: History) -> Remedy | None:
+    """Orthogonal weights, scaled layer by layer until a batch leaves each with variance one; not where a gradient
+    vanishes in sigmoids, whose slope does that with any weights."""
     if not is_network(history) or recurrent(history):
+        return None
+    if verdict.name == "vanishing-gradient" and any(k.startswith(("sigmoid", "logsigmoid")) for k in kinds(history)):
         return None
     return Remedy(
         "lsuv-initialization",

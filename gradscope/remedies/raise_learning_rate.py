@@ -20,7 +20,7 @@ def raise_learning_rate(verdict: Verdict, history: History) -> Remedy | None:
     slow = verdict.name == "slow-convergence"
     if ratio > 1e-3 and not slow:
         return None
-    better = rounded(rate * (10.0 if ratio > 1e-3 else min(1e-3 / ratio, 1e4)))
+    better = rounded(rate * (10.0 if ratio > 1e-3 else min(1e-3 / ratio, 1e6)))
     reason = f"the largest update of the run was {ratio:.2g} of the weights; about 0.001 is usual"
     if ratio > 1e-3:
         reason = "consecutive gradients point the same way: longer steps would get there sooner"

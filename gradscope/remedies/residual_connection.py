@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from gradscope.history import History
 from gradscope.remedy import remedy
-from gradscope.usual import is_network
+from gradscope.usual import is_network, kinds
 from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("vanishing-gradient", rank=30)
 def residual_connection(_verdict: Verdict, history: History) -> Remedy | None:
-    """A path around each layer."""
-    if not is_network(history):
+    """A path around each layer; not where sigmoids, whose values are all positive, would add up along it."""
+    if not is_network(history) or any(k.startswith("sigmoid") for k in kinds(history)):
         return None
     return Remedy(
         "residual-connection",
