@@ -162,7 +162,8 @@ def draw(results: dict[str, dict[str, list[Run]]], folder: Path) -> None:
                 style = "--" if remedy in {"L2 1e-3", "clipping at norm 1"} else "-"
                 panel.plot(range(1, DEPTH + 2), gradients, style, label=remedy, color="k" if remedy == "none" else None)
             panel.set(yscale="log", title=f"{name}, {title}")
-        figure.supxlabel("layer, the output last")
+        for panel in axes[1]:
+            panel.set_xlabel("layer, the output last")
         figure.supylabel("RMS of its gradient")
         figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         folder.mkdir(parents=True, exist_ok=True)

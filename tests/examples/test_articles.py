@@ -8,10 +8,10 @@ from tests.examples.programs import FOLDER, check, score
 
 SOUND = {
     "text_safety": ("torch", "accuracy", 0.97),
-    "linear_batches": ("torch", "error", 0.5),
-    "full_batch_descent": ("torch", "error", 0.5),
+    "linear_batches": ("torch", "error", 0.55),
+    "full_batch_descent": ("torch", "error", 0.55),
     "digits_convolution": ("torch", "accuracy", 0.88),
-    "digits_batch_norm": ("tensorflow", "accuracy", 0.97),
+    "digits_batch_norm": ("tensorflow", "accuracy", 0.95),
     "arrays_regression": ("tensorflow", "error", 0.3),
     "arrays_regression_mxnet": ("mxnet", "error", 0.3),
     "digits_tape": ("tensorflow", "accuracy", 0.95),
