@@ -45,17 +45,24 @@ def is_activation(layer: Any) -> bool:
     return type(layer) in OWN or isinstance(layer, layers.Activation)
 
 
-def functional(model: Any, remedy: str, inputs: Any) -> Any:
-    """The model as a graph of layers. Raises CannotApply for one whose call() is the user's own code."""
-    if isinstance(model, keras.Sequential) and not model.built:
-        model(inputs)
-    graph = getattr(model, "_functional", model) if isinstance(model, keras.Sequential) else model
-    if not hasattr(graph, "_run_through_graph") or len(graph.outputs) != 1:
+def graph_of(model: Any) -> Any:
+    """The model as a graph of layers with one input and one output; None for one whose call() is the user's own code,
+    and for one that is not built yet."""
+    graph: Any = getattr(model, "_functional", None) if isinstance(model, keras.Sequential) else model
+    if not hasattr(graph, "_run_through_graph") or len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        return None
+    return keras.Model(graph.input, graph.output)
+
+
+def functional(model: Any, remedy: str) -> Any:
+    """The built model as a graph of layers. Raises CannotApply where it is none."""
+    graph = graph_of(model)
+    if graph is None:
         raise CannotApply(
             f"{remedy}: the layers of a {type(model).__name__} are called by its own code, to be changed in the "
-            "source; a Sequential or functional model of one output can be rebuilt"
+            "source; a Sequential or functional model of one input and one output can be rebuilt"
         )
-    return keras.Model(graph.input, graph.output)
+    return graph
 
 
 def following(layer: Any, graph: Any) -> list[Any]:

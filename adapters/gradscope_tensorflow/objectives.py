@@ -16,6 +16,7 @@ from keras import layers
 
 from gradscope_tensorflow.additions import with_gradient_of
 from gradscope_tensorflow.anatomy import builder, streams_kept
+from gradscope_tensorflow.rebuilding import appended
 from gradscope_tensorflow.trainer import loss_function
 
 
@@ -65,7 +66,7 @@ def standardized(workload: Workload, settings: Settings) -> Workload:
         return with_gradient_of(loss(output, target), small)
 
     def model() -> Any:
-        return keras.Sequential([build(), layers.Rescaling(deviation, mean)])
+        return appended(build(), layers.Rescaling(deviation, mean))
 
     return replace(workload, loss=standard, model=model)
 

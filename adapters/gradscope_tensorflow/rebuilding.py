@@ -16,6 +16,7 @@ from gradscope_tensorflow.anatomy import (
     activation_of,
     ending_layer,
     following,
+    graph_of,
     hidden_kernels,
     is_activation,
     rebuilt,
@@ -150,7 +151,7 @@ def ended(graph: Any, remedy: str, name: str) -> Any:
     if not present and name == "linear":
         raise CannotApply(f"{remedy}: the model ends in no activation that could be dropped")
     if not present and not isinstance(end, KERNELS):
-        return keras.Model(graph.input, made(graph.outputs[0]))
+        return appended(graph, made)
 
     def call(layer: Any, *given: Any, **more: Any) -> Any:
         if layer is not end:
@@ -161,3 +162,29 @@ def ended(graph: Any, remedy: str, name: str) -> Any:
         return made(layer(*given, **more))
 
     return rebuilt(graph, call)
+
+
+def prefixed(model: Any, layer: Any) -> Any:
+    """A model with a layer before it, in one graph where the model is one."""
+    graph = graph_of(model)
+    if graph is None:
+        return keras.Sequential([layer, model])
+    made: list[Any] = []
+
+    def through(given: Any) -> Any:
+        history = getattr(given, "_keras_history", None)
+        if history is None or not isinstance(history.operation, layers.InputLayer):
+            return given
+        made[:] = made or [layer(given)]
+        return made[0]
+
+    def call(inner: Any, *given: Any, **more: Any) -> Any:
+        return inner(*keras.tree.map_structure(through, given), **more)
+
+    return rebuilt(graph, call)
+
+
+def appended(model: Any, layer: Any) -> Any:
+    """A model with a layer behind it, in one graph where the model is one."""
+    graph = graph_of(model)
+    return keras.Sequential([model, layer]) if graph is None else keras.Model(graph.input, layer(graph.output))

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 from gradscope.errors import CannotApply
 from gradscope.recipe import constant
@@ -54,10 +53,7 @@ def remodelled(workload: Workload, remedy: str, change: Callable[[Any], Any]) ->
     build, inputs = builder(workload), first_pair(workload, remedy)[0]
 
     def treated() -> Any:
-        model = build()
-        if not model.built:
-            model(inputs)
-        return change(model)
+        return change(ready(build(), inputs))
 
     with streams_kept():
         try:
@@ -69,10 +65,16 @@ def remodelled(workload: Workload, remedy: str, change: Callable[[Any], Any]) ->
     return replace(workload, model=treated)
 
 
+def ready(model: Any, inputs: Any) -> Any:
+    """The model, built by a batch where it was not."""
+    if not model.built:
+        model(inputs)
+    return model
+
+
 def rebuilt(workload: Workload, remedy: str, change: Callable[[Any], Any]) -> Workload:
     """The workload whose model is changed as a graph of layers."""
-    inputs = first_pair(workload, remedy)[0]
-    return remodelled(workload, remedy, lambda model: change(functional(model, remedy, inputs)))
+    return remodelled(workload, remedy, lambda model: change(functional(model, remedy)))
 
 
 def normalize(workload: Workload, _settings: Settings, *, remedy: str, make: rebuilding.Make) -> Workload:
@@ -125,14 +127,14 @@ def end(workload: Workload, settings: Settings, *, remedy: str) -> Workload:
     if loss is None:
         return rebuilt(workload, remedy, partial(rebuilding.ended, remedy=remedy, name=name))
     with streams_kept():
-        graph = functional(builder(workload)(), remedy, first_pair(workload, remedy)[0])
+        graph = functional(ready(builder(workload)(), first_pair(workload, remedy)[0]), remedy)
     ends = activation_of(ending_layer(graph)) or "linear"
     return binary(workload if ends == name else end(workload, {"output": name}, remedy=remedy))
 
 
 def prefix(workload: Workload, remedy: str, make: Callable[[], Any]) -> Workload:
     """A layer before the model."""
-    return remodelled(workload, remedy, lambda model: keras.Sequential([make(), model]))
+    return remodelled(workload, remedy, lambda model: rebuilding.prefixed(model, make()))
 
 
 def standardize(workload: Workload, _settings: Settings) -> Workload:

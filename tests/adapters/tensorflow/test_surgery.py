@@ -395,7 +395,7 @@ def test_the_loss_is_corrected_where_it_is_the_wrong_one():
 def test_inputs_are_standardized_by_the_moments_of_all_batches():
     batches = [(50 + 9 * x, y) for x, y in regression()]
     made = model_of(treat(workload(batches=batches), "standardize-input", {}))
-    x = np.asarray(made.layers[0](np.concatenate([x for x, _ in batches])))
+    x = np.asarray(made.layers[1](np.concatenate([x for x, _ in batches])))
     assert np.allclose(x.mean(0), 0, atol=1e-3)
     assert np.allclose(x.std(0), 1, atol=1e-3)
 
@@ -403,7 +403,7 @@ def test_inputs_are_standardized_by_the_moments_of_all_batches():
 def test_noise_and_crops_are_there_only_while_it_trains():
     x = images()[0][0]
     for remedy, settings in (("input-noise", {"deviation": 0.1}), ("random-crops", {"padding": 2})):
-        first = model_of(treat(workload(picture(), images()), remedy, settings)).layers[0]
+        first = model_of(treat(workload(picture(), images()), remedy, settings)).layers[1]
         changed = np.asarray(first(x, training=True))
         assert changed.shape == x.shape
         assert not np.array_equal(changed, x)
@@ -411,7 +411,7 @@ def test_noise_and_crops_are_there_only_while_it_trains():
 
 
 def test_crops_move_every_image_by_itself():
-    first = model_of(treat(workload(picture(), images()), "random-crops", {"padding": 1})).layers[0]
+    first = model_of(treat(workload(picture(), images()), "random-crops", {"padding": 1})).layers[1]
     marked = np.zeros((200, 8, 8, 1), "f4")
     marked[:, 4, 4] = 1
     places = {tuple(np.argwhere(one[..., 0])[0].tolist()) for one in np.asarray(first(marked, training=True))}
@@ -450,7 +450,7 @@ def test_a_scaled_target_keeps_the_value_of_the_loss_and_standardizes_its_gradie
     with tf.GradientTape(persistent=True) as tape:
         output = model(x)
         loss = made.loss(output, y)
-        small = plain(model.layers[0](x), (y - 1000) / 200)
+        small = plain((output - 1000) / 200, (y - 1000) / 200)
     assert float(loss) == pytest.approx(float(plain(output, y)), rel=1e-4)
     kernel = model.trainable_variables[0]
     assert np.allclose(tape.gradient(loss, kernel), tape.gradient(small, kernel), rtol=1e-2, atol=1e-4)
@@ -503,6 +503,35 @@ def test_batches_are_shuffled_anew_in_each_pass_and_hold_the_same_samples():
     assert not np.array_equal(first[0], second[0])
     every = np.concatenate([x for x, _ in given.batches])
     assert np.array_equal(np.sort(np.concatenate(first), axis=0), np.sort(every, axis=0))
+
+
+@pytest.mark.parametrize("build", [graph, lambda: perceptron(16, 16)])
+def test_remedies_follow_one_another(build):
+    given = workload(build(), [(50 + 9 * x, 1000 + 200 * y) for x, y in regression()])
+    made = treat(given, "standardize-input", {})
+    made = treat(made, "scale-target", {"mean": 1000.0, "deviation": 200.0})
+    made = treat(made, "batch-normalization", {})
+    made = treat(made, "dropout", {"probability": 0.1})
+    found = kinds(model_of(made))
+    assert (found[0], found[-1], found.count("BatchNormalization"), found.count("Dropout")) == (
+        "Normalization",
+        "Rescaling",
+        2,
+        2,
+    )
+    assert run(made, 100)[0] < 0.3 * 200**2
+
+
+def test_a_model_of_own_code_takes_layers_before_and_behind_it():
+    given = workload(Own, [(50 + 9 * x, 1000 + 200 * y) for x, y in regression()])
+    made = treat(treat(given, "standardize-input", {}), "scale-target", {"mean": 1000.0, "deviation": 200.0})
+    assert run(made, 100)[0] < 0.3 * 200**2
+
+
+def test_a_sequential_without_an_input_is_built_by_the_first_batch():
+    given = workload(lambda: keras.Sequential([layers.Dense(16, "relu"), layers.Dense(1)]))
+    assert kinds(model_of(treat(given, "batch-normalization", {})))[1] == "BatchNormalization"
+    assert np.isfinite(run(treat(given, "scale-target", {"mean": 0.0, "deviation": 2.0}), 3)[0])
 
 
 # -- what does not fit -------------------------------------------------------------------------------------------------

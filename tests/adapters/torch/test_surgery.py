@@ -622,6 +622,18 @@ def test_what_a_recipe_can_say_is_said_there(remedy, settings, reads):
     assert reads(treat(workload(), remedy, settings).recipe)
 
 
+def test_remedies_follow_one_another():
+    given = workload(batches=[(50 + 9 * x, 1000 + 200 * y) for x, y in regression()])
+    made = treat(given, "standardize-input", {})
+    made = treat(made, "scale-target", {"mean": 1000.0, "deviation": 200.0})
+    made = treat(made, "batch-normalization", {})
+    made = treat(made, "dropout", {"probability": 0.1})
+    found = kinds(model_of(made))
+    expected = ["Standardize", *["Linear", "BatchNorm1d", "ReLU", "Dropout"] * 2, "Linear", "Rescale"]
+    assert found == expected
+    assert run(made, 100)[0] < 0.3 * 200**2
+
+
 # -- what does not fit -------------------------------------------------------------------------------------------------
 
 
