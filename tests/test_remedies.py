@@ -11,9 +11,11 @@ from gradscope.builtin import gradscope_rules, remedy_sources
 from gradscope.hookspecs import hookimpl
 from gradscope.origin import Origin
 from gradscope.plugins import Plugins
+from gradscope.regimen import STEPPING
 from gradscope.remedy import remedy
 from gradscope.scope import Scope
 from gradscope.verdict import Remedy
+from gradscope.workload import Workload
 
 from tests.specimens import CALL, PARAMETERS, WEIGHTS, healthy_run, judged, stuck
 
@@ -399,3 +401,22 @@ def test_a_last_step_whose_update_is_unknown_leaves_the_warm_up_to_the_others():
     history = healthy_run(parameters={"update_norm": ratios, "parameter_norm": 1.0})
     (source,) = [s for s in remedy_sources() if s.name == "warm-up"]
     assert source.suggest(verdict_of("oversized-update"), history) is not None
+
+
+def test_a_remedy_that_is_asked_for_by_name_has_its_usual_numbers():
+    assert SOURCES["dropout"].asked().settings == {"probability": 0.1}
+    assert SOURCES["lower-learning-rate"].asked().settings == {"factor": 0.1}
+
+
+@pytest.mark.parametrize("source", BY_NAME, ids=lambda s: s.name)
+def test_usual_numbers_are_those_of_the_remedy_that_is_told(source):
+    assert dict(source.suggest(None, healthy_run()).settings) == dict(source.usual)
+
+
+RECIPES = [s for s in SOURCES.values() if s.name in STEPPING and s.name != "loosen-clipping"]
+
+
+@pytest.mark.parametrize("source", RECIPES, ids=lambda s: s.name)
+def test_a_remedy_of_the_recipe_applies_with_its_usual_numbers(source):
+    given = Workload(None, None, [])
+    assert STEPPING[source.name](given, source.usual).recipe != given.recipe

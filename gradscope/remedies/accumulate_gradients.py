@@ -10,7 +10,7 @@ from gradscope.usual import wanted_batches
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("noisy-gradient", rank=20)
+@remedy("noisy-gradient", rank=20, usual={"accumulate": 4})
 def accumulate_gradients(verdict: Verdict, history: History) -> Remedy | None:
     """As many batches for one step as the gradient noise asks for."""
     count = wanted_batches(verdict)

@@ -15,7 +15,7 @@ SHARE = 0.01
 """Gradient norm / weight norm of a unit: what Brock et al. found best for large batches."""
 
 
-@remedy("exploding-gradient", "gradient-spike", rank=50)
+@remedy("exploding-gradient", "gradient-spike", rank=50, usual={"limit": SHARE})
 def adaptive_clipping(_verdict: Verdict, history: History) -> Remedy | None:
     """Clipping of each unit at a hundredth of its weights; where the gradients of this run exceed that."""
     table, gradients = history["parameter"], history["gradient"]

@@ -9,7 +9,7 @@ from gradscope.usual import rounded, sound_gradient
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("exploding-gradient", "gradient-spike", "non-finite-gradient", rank=20)
+@remedy("exploding-gradient", "gradient-spike", "non-finite-gradient", rank=20, usual={"max_norm": 1.0})
 def clip_gradient_norm(_verdict: Verdict, history: History) -> Remedy | None:
     """Clipping by global norm at twice what the sound part of this run shows; None when there is no such part."""
     usual = sound_gradient(history)

@@ -15,7 +15,7 @@ FEWEST = 5
 """From fewer steps no usual value is drawn."""
 
 
-@remedy("exploding-gradient", "gradient-spike", rank=55)
+@remedy("exploding-gradient", "gradient-spike", rank=55, usual={"max_value": 0.5})
 def clip_gradient_value(_verdict: Verdict, history: History) -> Remedy | None:
     """Clipping entry by entry at twice the largest that is usual in the sound part of this run."""
     table = history["parameter"]

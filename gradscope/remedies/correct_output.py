@@ -98,7 +98,7 @@ def settings_of(e: Evidence) -> dict[str, str]:
     return {"output": next((v for k, v in OUTPUTS_WHATEVER_THE_LOSS.items() if e.quantity.startswith(k)), output)}
 
 
-@remedy("output-loss-mismatch", rank=10)
+@remedy("output-loss-mismatch", rank=10, usual={"output": "linear"})
 def correct_output(verdict: Verdict, _history: History) -> Remedy | None:
     """Give each loss what it expects."""
     e = verdict.evidence[0]

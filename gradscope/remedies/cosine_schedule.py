@@ -9,7 +9,7 @@ from gradscope.trend import loss_trend
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("noisy-gradient", "oversized-update", rank=65)
+@remedy("noisy-gradient", "oversized-update", rank=65, usual={"steps": 200})
 def cosine_schedule(_verdict: Verdict, history: History) -> Remedy | None:
     """A learning rate that falls to zero as a cosine does; where the loss is noisy."""
     trend = loss_trend(history)

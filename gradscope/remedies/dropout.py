@@ -10,7 +10,7 @@ from gradscope.verdict import Remedy, Verdict
 PROBABILITY = 0.1
 
 
-@remedy(rank=80)
+@remedy(rank=80, usual={"probability": PROBABILITY})
 def dropout(_verdict: Verdict | None, history: History) -> Remedy | None:
     """Units left out at random. Answers to no rule: what it does shows on held-out data."""
     return Remedy(

@@ -7,7 +7,7 @@ from gradscope.remedy import remedy
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("loss-scale-collapse", rank=10)
+@remedy("loss-scale-collapse", rank=10, usual={"precision": "float32"})
 def full_precision_loss(_verdict: Verdict, _history: History) -> Remedy | None:
     """The overflowing part in float32."""
     return Remedy(

@@ -18,7 +18,7 @@ CASTS = {
 }
 
 
-@remedy("non-finite-parameter", rank=15)
+@remedy("non-finite-parameter", rank=15, usual={"precision": "float32"})
 def full_precision_weights(verdict: Verdict, history: History) -> Remedy | None:
     """Weights in float32, or a larger eps; where the optimizer's own arithmetic broke the weights."""
     if not broke_alone(history):

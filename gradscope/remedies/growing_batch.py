@@ -9,7 +9,7 @@ from gradscope.usual import wanted_batches
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("noisy-gradient", rank=30)
+@remedy("noisy-gradient", rank=30, usual={"accumulate": 8, "every": 50})
 def growing_batch(verdict: Verdict, history: History) -> Remedy | None:
     """A batch that doubles until it has the size that the gradient noise asks for at the end."""
     size, count = batch_size(history), wanted_batches(verdict)

@@ -11,7 +11,7 @@ DEVIATION = 0.1
 """For inputs of deviation one."""
 
 
-@remedy(rank=85)
+@remedy(rank=85, usual={"deviation": DEVIATION})
 def input_noise(_verdict: Verdict | None, history: History) -> Remedy | None:
     """Noise on the inputs. Answers to no rule: what it does shows on held-out data."""
     return Remedy(

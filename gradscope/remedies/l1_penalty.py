@@ -11,7 +11,7 @@ FACTOR = 1e-5
 """Of the sum of magnitudes."""
 
 
-@remedy(rank=80)
+@remedy(rank=80, usual={"l1": FACTOR})
 def l1_penalty(_verdict: Verdict | None, history: History) -> Remedy | None:
     """The sum of magnitudes of the weights beside the loss. Answers to no rule: what it does shows on held-out data."""
     return Remedy(

@@ -12,7 +12,7 @@ FACTOR = 1e-4
 """Of the sum of squares."""
 
 
-@remedy("saturated-units", "oversized-update", "diverging-loss", rank=70)
+@remedy("saturated-units", "oversized-update", "diverging-loss", rank=70, usual={"l2": 2 * FACTOR})
 def l2_penalty(_verdict: Verdict, history: History) -> Remedy | None:
     """The sum of squares of the weights beside the loss, where they have grown under plain gradient descent."""
     grown = swollen_weights(history)

@@ -9,7 +9,7 @@ from gradscope.usual import wanted_batches
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("noisy-gradient", rank=10)
+@remedy("noisy-gradient", rank=10, usual={"accumulate": 4})
 def larger_batch(verdict: Verdict, history: History) -> Remedy | None:
     """A batch of the size that the gradient noise asks for."""
     size, count = batch_size(history), wanted_batches(verdict)

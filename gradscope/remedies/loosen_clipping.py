@@ -9,7 +9,7 @@ from gradscope.usual import rounded, usual_gradient
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("always-clipped", rank=10)
+@remedy("always-clipped", rank=10, usual={"max_norm": 10.0})
 def loosen_clipping(_verdict: Verdict, history: History) -> Remedy | None:
     """A clipping limit above the usual gradient."""
     usual = usual_gradient(history)

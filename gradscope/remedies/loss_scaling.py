@@ -12,7 +12,15 @@ SCALE = 1024
 HALF = frozenset({"float16", "bfloat16"})
 
 
-@remedy("vanishing-gradient", "zero-gradient", "undersized-update", "unchanged-parameter", "stalled-loss", rank=5)
+@remedy(
+    "vanishing-gradient",
+    "zero-gradient",
+    "undersized-update",
+    "unchanged-parameter",
+    "stalled-loss",
+    rank=5,
+    usual={"scale": SCALE},
+)
 def loss_scaling(_verdict: Verdict, history: History) -> Remedy | None:
     """The loss times a number before the backward pass; where gradients of half precision underflow."""
     table = history["parameter"]

@@ -12,7 +12,15 @@ from gradscope.usual import WANTED_RATIO, growth, largest_ratio, rounded, usual_
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("oversized-update", "dead-units", "diverging-loss", "oscillating-loss", "exploding-gradient", rank=10)
+@remedy(
+    "oversized-update",
+    "dead-units",
+    "diverging-loss",
+    "oscillating-loss",
+    "exploding-gradient",
+    rank=10,
+    usual={"factor": 0.1},
+)
 def lower_learning_rate(_verdict: Verdict, history: History) -> Remedy | None:
     """Learning rate down, so that an update is a hundredth of its weights; or, where no update of a matrix was seen and
     the loss grows geometrically, to half of the largest rate at which it would not."""

@@ -7,7 +7,7 @@ from gradscope.remedy import remedy
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("target-out-of-range", rank=10)
+@remedy("target-out-of-range", rank=10, usual={"output": "linear"})
 def open_output(verdict: Verdict, _history: History) -> Remedy | None:
     """An output that can reach the targets."""
     e = verdict.evidence[0]

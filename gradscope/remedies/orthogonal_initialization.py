@@ -8,7 +8,7 @@ from gradscope.usual import is_network, recurrent
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("exploding-gradient", "poor-initialization", rank=25)
+@remedy("exploding-gradient", "poor-initialization", rank=25, usual={"gain": 1.0})
 def orthogonal_initialization(_verdict: Verdict, history: History) -> Remedy | None:
     """An orthogonal recurrent matrix of gain one; for networks that have one."""
     if not is_network(history) or not recurrent(history):

@@ -11,7 +11,7 @@ from gradscope.usual import largest_ratio, rounded, usual_rate
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("undersized-update", "slow-convergence", rank=10)
+@remedy("undersized-update", "slow-convergence", rank=10, usual={"factor": 10.0})
 def raise_learning_rate(verdict: Verdict, history: History) -> Remedy | None:
     """Learning rate up, so that an update is a thousandth of its weights; tenfold when it is already."""
     rate, ratio = usual_rate(history), largest_ratio(history)

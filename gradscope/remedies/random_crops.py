@@ -11,7 +11,7 @@ PADDING = 4
 """Pixels: the usual for images of 32."""
 
 
-@remedy(rank=85)
+@remedy(rank=85, usual={"padding": PADDING})
 def random_crops(_verdict: Verdict | None, history: History) -> Remedy | None:
     """Images moved at random. Answers to no rule: what it does shows on held-out data."""
     return Remedy(

@@ -11,7 +11,7 @@ from gradscope.verdict import Remedy, Verdict
 FACTOR, PATIENCE = 0.5, 3
 
 
-@remedy("noisy-gradient", "oversized-update", rank=60)
+@remedy("noisy-gradient", "oversized-update", rank=60, usual={"factor": FACTOR, "patience": PATIENCE})
 def reduce_on_plateau(_verdict: Verdict, history: History) -> Remedy | None:
     """Half of the learning rate each time the loss stands still; where it is noisy."""
     trend = loss_trend(history)

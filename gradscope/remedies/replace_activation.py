@@ -11,7 +11,15 @@ from gradscope.verdict import Remedy, Verdict
 UNBOUNDED = frozenset({"exponential", "exp"})
 
 
-@remedy("vanishing-gradient", "dead-units", "saturated-units", "non-finite-loss", "non-finite-gradient", rank=20)
+@remedy(
+    "vanishing-gradient",
+    "dead-units",
+    "saturated-units",
+    "non-finite-loss",
+    "non-finite-gradient",
+    rank=20,
+    usual={"activation": "relu"},
+)
 def replace_activation(verdict: Verdict, history: History) -> Remedy | None:
     """An activation whose slope does not vanish, or which grows no faster than its input."""
     seen = kinds(history)

@@ -13,7 +13,9 @@ from gradscope.verdict import Remedy, Verdict
 RATE = 1e-3
 
 
-@remedy("vanishing-gradient", "undersized-update", "slow-convergence", rank=55)
+@remedy(
+    "vanishing-gradient", "undersized-update", "slow-convergence", rank=55, usual={"optimizer": "Adam", "rate": RATE}
+)
 def replace_optimizer(_verdict: Verdict, history: History) -> Remedy | None:
     """Adam, where plain gradient descent moves some layers far less than others."""
     if not is_plain(history):

@@ -14,7 +14,15 @@ FEWEST = 10
 """Fewer steps have no beginning."""
 
 
-@remedy("oversized-update", "diverging-loss", "gradient-spike", "exploding-gradient", "dead-units", rank=35)
+@remedy(
+    "oversized-update",
+    "diverging-loss",
+    "gradient-spike",
+    "exploding-gradient",
+    "dead-units",
+    rank=35,
+    usual={"steps": 20},
+)
 def warm_up(_verdict: Verdict, history: History) -> Remedy | None:
     """A learning rate that grows over the first tenth of the run; where the first updates are larger than later ones,
     and the weights move at all."""

@@ -7,7 +7,7 @@ from gradscope.remedy import remedy
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("over-regularized", rank=10)
+@remedy("over-regularized", rank=10, usual={"factor": 0.01})
 def weaken_penalty(verdict: Verdict, _history: History) -> Remedy | None:
     """A penalty that the data can outweigh."""
     e = verdict.evidence[0]

@@ -12,7 +12,7 @@ DECAY = 0.01
 """The default of AdamW; learning rate x decay of it goes in each step."""
 
 
-@remedy("saturated-units", "oversized-update", "diverging-loss", rank=70)
+@remedy("saturated-units", "oversized-update", "diverging-loss", rank=70, usual={"decay": DECAY})
 def weight_decay(_verdict: Verdict, history: History) -> Remedy | None:
     """Decoupled weight decay, where the weights have grown manifold under an adaptive optimizer."""
     grown = swollen_weights(history)
