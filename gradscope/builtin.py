@@ -79,4 +79,4 @@ def rewritable(remedy: Remedy, verdict: Verdict, history: History) -> Remedy:
         return remedy
     site = Site(verdict, history, remedy.settings)
     variants = tuple(rewritable(v, verdict, history) for v in remedy.variants)
-    return replace(remedy, rewrite=lambda source: with_imports(found.change(source, site)), variants=variants)
+    return replace(remedy, rewrite=lambda source: with_imports(found.apply(source, site)), variants=variants)

@@ -3,30 +3,10 @@
 from __future__ import annotations
 
 from gradscope.history import History
+from gradscope.program.names import IN_OPTAX
 
 BY_HAND = frozenset({"by hand", "observed"})
 """What the optimizer of a run is called whose steps no library makes."""
-IN_OPTAX = frozenset(
-    {
-        "adabelief",
-        "adadelta",
-        "adafactor",
-        "adagrad",
-        "adam",
-        "adamax",
-        "adamw",
-        "amsgrad",
-        "lamb",
-        "lion",
-        "nadam",
-        "nadamw",
-        "novograd",
-        "radam",
-        "rmsprop",
-        "sgd",
-        "yogi",
-    }
-)
 PLAIN = frozenset({"asgd", "sgd"}) | BY_HAND
 WITHOUT_EPS = frozenset({"asgd", "ftrl", "lbfgs", "lion", "rprop", "sgd"}) | BY_HAND
 """Optimizers that divide by nothing, or have no number to add to it."""

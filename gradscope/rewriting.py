@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gradscope.errors import CannotApply
@@ -49,8 +49,20 @@ class Rewrite:
 
     name: str
     change: Change
+    frameworks: tuple[str, ...] = ("torch", "tensorflow")
+
+    def apply(self, source: Source, site: Site) -> Source:
+        """The treated source. Raises CannotApply where the remedy does not fit."""
+        if source.framework not in self.frameworks:
+            raise CannotApply(f"gradscope writes it into programs of {' and '.join(self.frameworks)} alone")
+        return self.change(source, site)
 
 
 def rewrite(change: Change) -> Rewrite:
     """Makes a Rewrite of a function; its name is the function's, in kebab-case."""
     return Rewrite(change.__name__.replace("_", "-"), change)
+
+
+def everywhere(change: Rewrite) -> Rewrite:
+    """The same for JAX too."""
+    return replace(change, frameworks=(*change.frameworks, "jax"))

@@ -11,6 +11,7 @@ from gradscope.program.names import (
     keras_word,
     model_names,
     number_edit,
+    optax_calls,
     optimizers_by_name,
     shown,
     step_calls,
@@ -24,6 +25,12 @@ KERAS = ("clipnorm", "global_clipnorm", "clipvalue")
 
 def clipped(source: Source, torch: str, keras: str, limit: float) -> Source:
     """The source with clipping. torch: the function of torch.nn.utils. keras: the argument of an optimizer."""
+    if source.framework == "jax":
+        made = optax_calls(source)
+        if not made:
+            raise CannotApply("no optimizer of optax is made in this file")
+        clip = f"optax.clip_by_global_norm({shown(limit)})"
+        return source.edited([source.instead(c, f"optax.chain({clip}, {source.of(c)})") for c in made])
     if source.framework == "torch":
         word, models = torch_word(source, f"nn.utils.{torch}"), model_names(source)
         statements = {source.span(s): s for s in (source.statement_of(c) for c in step_calls(source))}

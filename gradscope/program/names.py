@@ -15,6 +15,24 @@ OPTIMIZERS = frozenset(
         *("NAdam", "Nadam", "RAdam", "RMSProp", "RMSprop", "Rprop", "SGD", "SparseAdam"),
     }
 )
+IN_OPTAX = frozenset(
+    {
+        *(
+            "adabelief",
+            "adadelta",
+            "adafactor",
+            "adagrad",
+            "adam",
+            "adamax",
+            "adamw",
+            "amsgrad",
+            "lamb",
+            "lion",
+            "nadam",
+        ),
+        *("nadamw", "novograd", "radam", "rmsprop", "sgd", "yogi"),
+    }
+)
 RATES = ("lr", "learning_rate")
 RATE_NAME = re.compile(r"(?i)(^|_)(lr|rate|learning_rate|step_size|eta|alpha)$")
 
@@ -68,6 +86,13 @@ def optimizer_calls(source: Source) -> list[ast.Call]:
     if not found:
         raise CannotApply("no optimizer is made in this file")
     return found
+
+
+def optax_calls(source: Source) -> list[ast.Call]:
+    """The calls of optax that make an optimizer."""
+    plain = {bound for name, bound in imported(source) if name.startswith("optax.")}
+    found = calls_of(source, *IN_OPTAX)
+    return [c for c in found if receiver(c) == "optax" or dotted(c.func) in plain]
 
 
 def optimizers_by_name(source: Source) -> list[tuple[ast.Constant, str]]:
@@ -234,7 +259,10 @@ def with_imports(source: Source) -> Source:
 
 
 def tensorflow_word(source: Source, path: str) -> str:
-    """The same of TensorFlow: "tf.reshape"; of keras.ops where only Keras is imported."""
+    """The same of TensorFlow: "tf.reshape"; of keras.ops where only Keras is imported; of jax.numpy under JAX."""
+    if source.framework == "jax":
+        in_jax = {"nn.softmax": "jax.nn.softmax"}
+        return shortest(source, [in_jax.get(path, f"jax.numpy.{path.rpartition('.')[2]}")])
     for name, bound in imported(source):
         if name == "tensorflow":
             return f"{bound}.{path}"

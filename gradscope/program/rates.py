@@ -12,15 +12,18 @@ from gradscope.program.names import (
     keras_word,
     number_edit,
     number_of,
+    optax_calls,
     optimizers_by_name,
     rate_of,
     shown,
 )
-from gradscope.program.source import Edit, Source
+from gradscope.program.source import Edit, Source, keyword
 
 
 def with_rate(source: Source, rate: float, optimizer: str | None = None) -> Source:
     """The source whose optimizers are made with a learning rate. optimizer: only those of that class, if there are."""
+    if source.framework == "jax":
+        return _in_optax(source, rate)
     made = calls_of(source, *OPTIMIZERS)
     if made:
         chosen = [c for c in made if dotted_end(c) == optimizer] or made
@@ -30,11 +33,25 @@ def with_rate(source: Source, rate: float, optimizer: str | None = None) -> Sour
         word = keras_word(source, "optimizers")
         edits = [source.instead(n, f"{word}.{kind}(learning_rate={shown(rate)})") for n, kind in named]
         return source.edited(edits)
+    return _named_rate(source, rate)
+
+
+def _in_optax(source: Source, rate: float) -> Source:
+    """The first argument of the functions of optax that make optimizers, or a number that is called a rate."""
+    edits = []
+    for call in optax_calls(source):
+        given = keyword(call, "learning_rate") or next(iter(call.args), None)
+        if given is not None:
+            edits.append(number_edit(source, given, rate))
+    return source.edited(dict.fromkeys(edits)) if edits else _named_rate(source, rate)
+
+
+def _named_rate(source: Source, rate: float) -> Source:
     held = [n for n in source.walk(ast.Assign) if isinstance(n, ast.Assign) and number_of(source, n.value) is not None]
     rates = [n for n in held if isinstance(n.targets[0], ast.Name) and RATE_NAME.search(n.targets[0].id)]
-    if len(rates) == 1:
-        return source.edited([source.instead(rates[0].value, shown(rate))])
-    raise CannotApply("this file names no learning rate")
+    if len(rates) != 1:
+        raise CannotApply("this file names no learning rate")
+    return source.edited([source.instead(rates[0].value, shown(rate))])
 
 
 def dotted_end(call: ast.Call) -> str:

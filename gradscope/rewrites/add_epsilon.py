@@ -7,12 +7,13 @@ import ast
 from gradscope.errors import CannotApply
 from gradscope.program.names import called, dotted, tensorflow_word, torch_word
 from gradscope.program.source import Edit, Source
-from gradscope.rewriting import Site, rewrite
+from gradscope.rewriting import Site, everywhere, rewrite
 
 SPREADS = ("std", "norm", "sigma", "var", "scale", "deviation", "count", "total", "max")
 """Words in the name of what may be zero, and is divided by."""
 
 
+@everywhere
 @rewrite
 def add_epsilon(source: Source, _site: Site) -> Source:
     """Arguments of log and sqrt, and what is divided by, kept away from zero; exp(x) / sum(exp(x)) as a softmax."""

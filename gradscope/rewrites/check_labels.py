@@ -6,9 +6,10 @@ import ast
 
 from gradscope.errors import CannotApply
 from gradscope.program.source import Source
-from gradscope.rewriting import Site, rewrite
+from gradscope.rewriting import Site, everywhere, rewrite
 
 
+@everywhere
 @rewrite
 def check_labels(source: Source, _site: Site) -> Source:
     """One array that alone is put into another order, left in its own: the others would no longer belong to it."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from gradscope.program.clipping import clipped
 from gradscope.program.source import Source
-from gradscope.rewriting import Site, rewrite
+from gradscope.rewriting import Site, everywhere, rewrite
 
 
+@everywhere
 @rewrite
 def clip_gradient_norm(source: Source, site: Site) -> Source:
     """All gradients together, between backward and step."""

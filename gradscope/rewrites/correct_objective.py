@@ -7,11 +7,12 @@ import ast
 from gradscope.errors import CannotApply
 from gradscope.program.names import called
 from gradscope.program.source import Edit, Source
-from gradscope.rewriting import Site, rewrite
+from gradscope.rewriting import Site, everywhere, rewrite
 
 MEANS = frozenset({"mean", "reduce_mean", "sum", "reduce_sum"})
 
 
+@everywhere
 @rewrite
 def correct_objective(source: Source, _site: Site) -> Source:
     """A difference that is averaged is squared first; an ascent, by a sign or by adding the step, becomes a descent."""

@@ -7,9 +7,10 @@ import ast
 from gradscope.errors import CannotApply
 from gradscope.program.names import tensorflow_word
 from gradscope.program.source import Source
-from gradscope.rewriting import Site, rewrite
+from gradscope.rewriting import Site, everywhere, rewrite
 
 
+@everywhere
 @rewrite
 def match_shapes(source: Source, site: Site) -> Source:
     """Prediction and target flattened where the two meet: (N, 1) and (N,) are one number a sample, both."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from gradscope.program.rates import with_rate
 from gradscope.program.source import Source
-from gradscope.rewriting import Site, rewrite
+from gradscope.rewriting import Site, everywhere, rewrite
 
 
+@everywhere
 @rewrite
 def raise_learning_rate(source: Source, site: Site) -> Source:
     """The number that the optimizer is made with."""

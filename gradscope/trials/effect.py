@@ -30,9 +30,17 @@ class Effect:
         return tuple(s for s in self.control if s in self.treated)
 
     @property
+    def ratio(self) -> bool:
+        """Whether arms are compared by ratios: numbers above zero of which less is better, such as errors. They may
+        differ by orders of magnitude, of which differences would see the largest alone."""
+        values = [v for v in (*self.control.values(), *self.treated.values()) if math.isfinite(v)]
+        return not self.measure.higher and all(v > 0 for v in values)
+
+    @property
     def gains(self) -> tuple[float, ...]:
-        """Of each seed how much better the treated program was."""
-        return tuple(self.measure.gain(self.control[s], self.treated[s]) for s in self.seeds)
+        """Of each seed how much better the treated program was: the difference, or the logarithm of the ratio."""
+        scale = _log if self.ratio else float
+        return tuple(self.measure.gain(scale(self.control[s]), scale(self.treated[s])) for s in self.seeds)
 
     @property
     def gain(self) -> float:
@@ -61,10 +69,12 @@ class Effect:
     @property
     def noise(self) -> float:
         """A gain that is no larger is none: half of the deviation between seeds of the control, and WORTH of it."""
-        values = [v for v in self.control.values() if math.isfinite(v)]
+        scale = _log if self.ratio else float
+        values = [scale(v) for v in self.control.values() if math.isfinite(v)]
         if not values:
             return 0.0
-        return max(WORTH * abs(fmean(values)), (stdev(values) if len(values) > 1 else 0.0) / 2)
+        worth = WORTH if self.ratio else WORTH * abs(fmean(values))
+        return max(worth, (stdev(values) if len(values) > 1 else 0.0) / 2)
 
     def as_dict(self) -> dict[str, object]:
         """Plain data for JSON."""
@@ -75,8 +85,13 @@ class Effect:
             "control": [finite_or_text(self.control[s]) for s in self.seeds],
             "treated": [finite_or_text(self.treated[s]) for s in self.seeds],
             "gain": finite_or_text(self.gain),
+            "scale": "log ratio" if self.ratio else "difference",
             "interval": None if interval is None else list(interval),
         }
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else value
 
 
 def _mean(values: tuple[float, ...]) -> float:

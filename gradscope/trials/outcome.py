@@ -14,7 +14,7 @@ from gradscope.verdict import Remedy, finite_or_text
 
 
 class Result(StrEnum):
-    """cures: the illness is gone and the program better. helps: better, and still ill, or not judged again."""
+    """cures: better, and no error is left. helps: better, and still ill, or not judged again."""
 
     CURES = "cures"
     HELPS = "helps"

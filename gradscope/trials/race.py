@@ -42,6 +42,8 @@ class Race:
     deadline: float
     jobs: int = 1
     on_progress: Progress = None
+    favoured: frozenset[int] = frozenset()
+    """Arms that go on as long as they are better at all: they are meant for the cause."""
     finishes: dict[tuple[int, int], Finish] = field(default_factory=dict)
     stopped: set[int] = field(default_factory=set)
 
@@ -81,7 +83,8 @@ class Race:
     def _kept(self, running: Sequence[int]) -> list[int]:
         gains = {arm: e.gain for arm in running if (e := self.effect(arm)) is not None and not self.failure(arm)}
         better = sorted((a for a in gains if gains[a] > 0), key=lambda a: gains[a], reverse=True)
-        return better[: max(FEWEST, math.ceil(len(running) / 2))]
+        kept = better[: max(FEWEST, math.ceil(len(running) / 2))]
+        return kept + [a for a in better if a in self.favoured and a not in kept]
 
     def _round(self, arms: Sequence[int], seed: int, more: int) -> None:
         planned = len(self.finishes) + len(arms) + more * (1 + max(FEWEST, len(arms) // 2))

@@ -83,7 +83,7 @@ def observe(order: Order) -> dict[str, Any]:
     fit = fit_of(main) if main is not None else None
     return {
         "failure": outcome.failure.strip().rpartition("\n")[2] if outcome.failure else None,
-        "verdicts": [(v.name, str(v.severity), v.consequence_of) for v in report.verdicts],
+        "verdicts": [(v.name, str(v.severity)) for v in report.verdicts],
         "status": report.status,
         "fit": None if fit is None else fit.closing,
         "loss": None if main is None else last_loss(main),

@@ -112,13 +112,14 @@ def hold(
         measure = Measure(name, higher=False, occurrence="training")
     run = running(runner, source, ready, measure, observed=observed)
     race = Race(run, measure, len(ready), range(plan.seeds), began + plan.budget_s, plan.jobs, plan.on_progress)
+    race.favoured = frozenset(n for n, a in enumerate(ready) if a.verdict == ready[0].verdict)
     race.finishes[CONTROL, 0] = finish_of(first, measure)
     race.hold()
     outcomes = [replace(judged_once(race, number, arm), place=number) for number, arm in enumerate(ready)]
-    outcomes = again(runner, outcomes, report)
+    outcomes = again(runner, outcomes)
     both = combined(outcomes, source)
     if both is not None and not race.late:
-        outcomes += again(runner, [raced_alone(runner, both, source, race, measure, observed=observed)], report)
+        outcomes += again(runner, [raced_alone(runner, both, source, race, measure, observed=observed)])
     outcomes += [Outcome(a.remedies, a.verdict, Result.NOT_APPLIED, why=a.why) for a in arms if a.source is None]
     return Trial(
         tuple(sorted(outcomes, key=order_of)),
@@ -185,7 +186,8 @@ def finish_of(found: dict[str, Any], measure: Measure) -> Finish:
         value = found.get("numbers", {}).get(measure.name)
     failure = found.get("failure")
     if value is None:
-        return Finish(math.nan, failure or f"printed no {measure.name}")
+        verb = "showed" if measure.occurrence == "training" else "printed"
+        return Finish(math.nan, failure or f"{verb} no {measure.name}")
     return Finish(float(value), failure)
 
 
@@ -196,21 +198,22 @@ def judged_once(race: Race, number: int, arm: Arm) -> Outcome:
     return outcome_of(arm, race.effect(number), why, stopped=number in race.stopped)
 
 
-def again(runner: Runner, outcomes: list[Outcome], report: Report) -> list[Outcome]:
-    """The outcomes, the best of them judged again: where the illness is gone, they cure."""
+def again(runner: Runner, outcomes: list[Outcome]) -> list[Outcome]:
+    """The outcomes, the best of them and the first that was meant for the cause judged again: those that have no error
+    left cure."""
     found = sorted(outcomes, key=order_of)
-    for at, one in enumerate(found[:FINALISTS]):
-        if one.result is not Result.HELPS or one.source is None:
-            continue
-        limit = None if runner.limit_s is None else 5 * runner.limit_s
+    helping = [at for at, o in enumerate(found) if o.result is Result.HELPS and o.source is not None]
+    cause = min(helping, key=lambda at: found[at].place, default=None)
+    for at in dict.fromkeys([*helping[:FINALISTS], *([] if cause is None else [cause])]):
+        one, limit = found[at], None if runner.limit_s is None else 5 * runner.limit_s
+        assert one.source is not None
         seen = runner.run(one.source, 0, observed=True, limit_s=limit)
         if "verdicts" not in seen or seen.get("failure"):
             found[at] = replace(one, why=f"not judged again: {seen.get('failure')}")
             continue
-        after = tuple(dict.fromkeys(n for n, severity, _ in seen["verdicts"] if severity != "info"))
-        fresh = [n for n, severity, cause in seen["verdicts"] if severity == "error" and cause is None]
-        gone = one.verdict not in after and not set(fresh) - set(names_of(report))
-        found[at] = replace(one, after=after, result=Result.CURES if gone else Result.HELPS)
+        after = tuple(dict.fromkeys(n for n, severity in seen["verdicts"] if severity != "info"))
+        left = one.verdict in after or any(severity == "error" for _, severity in seen["verdicts"])
+        found[at] = replace(one, after=after, result=Result.HELPS if left else Result.CURES)
     return found
 
 

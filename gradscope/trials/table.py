@@ -49,12 +49,19 @@ def row(one: Outcome) -> list[str]:
 
 def gain(effect: Effect, one: Outcome) -> str:
     """The mean gain and its interval."""
+    shown = times if effect.ratio else number
     interval = effect.interval()
     count = len(effect.seeds)
     seeds = f"{count} seed{'s' if count > 1 else ''}{', then stopped' if one.stopped else ''}"
     if interval is None:
-        return f"{number(effect.gain)} ({seeds})"
-    return f"{number(effect.gain)} [{number(interval[0])}, {number(interval[1])}] ({seeds})"
+        return f"{shown(effect.gain)} ({seeds})"
+    low, high = sorted(interval, reverse=effect.ratio)
+    return f"{shown(effect.gain)} [{shown(low)}, {shown(high)}] ({seeds})"
+
+
+def times(gain: float) -> str:
+    """A log ratio as a factor."""
+    return f"x{math.exp(-gain):.3g}" if gain < 700 else "x0"
 
 
 def middle(values: object) -> float:

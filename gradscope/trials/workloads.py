@@ -14,6 +14,7 @@ from gradscope.adapter import Adapter
 from gradscope.builtin import remedy_sources
 from gradscope.check import workload_of
 from gradscope.errors import CannotApply, GradscopeError, UsageError
+from gradscope.remedy import RemedySource
 from gradscope.report import Report
 from gradscope.scope import Enough, Scope, adapter_for, installed
 from gradscope.script import open_script, silenced
@@ -25,7 +26,7 @@ from gradscope.trials.printed import Measure
 from gradscope.trials.race import CONTROL, Finish, Race
 from gradscope.trials.rerun import seeded
 from gradscope.trials.verdicts import Arm, combinable, names_of, order_of, outcome_of, remedies_of
-from gradscope.verdict import Remedy
+from gradscope.verdict import Remedy, Severity
 from gradscope.workload import Workload
 
 SCALING = frozenset({"scale-target", "loss-scaling"})
@@ -142,6 +143,7 @@ def try_workload(make: Make, settings: Settings, plan: Plan, wanted: Sequence[Re
     trainer.arms = [Arm((remedy,), verdict) for remedy, verdict in asked]
     deadline = began + plan.budget_s
     race = Race(trainer.run, trainer.measure, len(trainer.arms), range(plan.seeds), deadline, 1, plan.on_progress)
+    race.favoured = frozenset(n for n, a in enumerate(trainer.arms) if a.verdict == trainer.arms[0].verdict)
     race.finishes[CONTROL, 0] = trainer.finish(control)
     race.hold()
     outcomes = [_outcome(trainer, race, number) for number in range(len(trainer.arms))]
@@ -193,15 +195,15 @@ def asked_for(wanted: Sequence[Remedy | str] | None, report: Report) -> list[tup
             asked.append((one, next((v for r, v in told if r.name == one.name), "")))
             continue
         found = [(r, v) for r, v in told if r.name == one]
-        asked += found or [(Remedy(_checked(one), one.replace("-", " "), "asked for"), "")]
+        asked += found or [(_named(one).asked(), "")]
     return asked
 
 
-def _checked(name: str) -> str:
-    known = sorted(s.name for s in remedy_sources())
+def _named(name: str) -> RemedySource:
+    known = {s.name: s for s in remedy_sources()}
     if name not in known:
-        raise UsageError(f"unknown remedy {name!r}; known remedies: {', '.join(known)}")
-    return name
+        raise UsageError(f"unknown remedy {name!r}; known remedies: {', '.join(sorted(known))}")
+    return known[name]
 
 
 def _outcome(trainer: Trainer, race: Race, number: int) -> Outcome:
@@ -209,9 +211,9 @@ def _outcome(trainer: Trainer, race: Race, number: int) -> Outcome:
     arm = trainer.arms[number]
     one = outcome_of(arm, race.effect(number), race.failure(number), stopped=number in race.stopped)
     one = replace(one, place=number)
-    report, before = trainer.reports.get(number), set(names_of(trainer.reports[CONTROL]))
+    report = trainer.reports.get(number)
     if report is None or one.result not in {Result.HELPS, Result.NO_EFFECT, Result.WORSE}:
         return one
     after = names_of(report)
-    gone = (one.verdict not in after if one.verdict else not after) and not set(after) - before
+    gone = one.verdict not in after and all(v.severity is not Severity.ERROR for v in report.verdicts)
     return replace(one, after=after, result=Result.CURES if gone and one.result is Result.HELPS else one.result)

@@ -36,7 +36,7 @@ def treated(
 ) -> str:
     """The text of the program with a remedy."""
     site = Site(verdict(**place), history or healthy_run(20), settings or {})
-    changed = with_imports(rewrites()[name].change(Source(FILE, text, framework), site))
+    changed = with_imports(rewrites()[name].apply(Source(FILE, text, framework), site))
     compile(changed.text, "train.py", "exec")
     return changed.text
 
