@@ -33,13 +33,13 @@ class Effect:
     def ratio(self) -> bool:
         """Whether arms are compared by ratios: numbers above zero of which less is better, such as errors. They may
         differ by orders of magnitude, of which differences would see the largest alone."""
-        values = [v for v in (*self.control.values(), *self.treated.values()) if math.isfinite(v)]
-        return not self.measure.higher and all(v > 0 for v in values)
+        control, treated = ([v for v in x.values() if math.isfinite(v)] for x in (self.control, self.treated))
+        return not self.measure.higher and all(v > 0 for v in control) and all(v >= 0 for v in treated)
 
     @property
     def gains(self) -> tuple[float, ...]:
         """Of each seed how much better the treated program was: the difference, or the logarithm of the ratio."""
-        scale = _log if self.ratio else float
+        scale = self._log if self.ratio else float
         return tuple(self.measure.gain(scale(self.control[s]), scale(self.treated[s])) for s in self.seeds)
 
     @property
@@ -69,12 +69,19 @@ class Effect:
     @property
     def noise(self) -> float:
         """A gain that is no larger is none: half of the deviation between seeds of the control, and WORTH of it."""
-        scale = _log if self.ratio else float
+        scale = self._log if self.ratio else float
         values = [scale(v) for v in self.control.values() if math.isfinite(v)]
         if not values:
             return 0.0
         worth = WORTH if self.ratio else WORTH * abs(fmean(values))
         return max(worth, (stdev(values) if len(values) > 1 else 0.0) / 2)
+
+    def _log(self, value: float) -> float:
+        """The logarithm; of what is printed as zero, that of a millionth of the control."""
+        if not math.isfinite(value):
+            return value
+        floor = 1e-6 * min((v for v in self.control.values() if math.isfinite(v)), default=1.0)
+        return math.log(max(value, floor))
 
     def as_dict(self) -> dict[str, object]:
         """Plain data for JSON."""
@@ -88,10 +95,6 @@ class Effect:
             "scale": "log ratio" if self.ratio else "difference",
             "interval": None if interval is None else list(interval),
         }
-
-
-def _log(value: float) -> float:
-    return math.log(value) if value > 0 else value
 
 
 def _mean(values: tuple[float, ...]) -> float:
