@@ -8,15 +8,23 @@
 10  scope
  9  diagnosis
  8  plugins, gate, reference.training, reference.cold
- 7  trials.verdicts, rewrites.connect_parameter, rewrites.check_data, rewrites.full_precision_loss, rewrites.open_output, builtin, trials.table, reference.specimens, reference.observation
- 6  rules/*, remedies/*, reporters/*, reference.comparison, reference.surgery, reference.demonstrations, rewrites/*, trials.outcome
+ 7  trials.verdicts, rewrites.connect_parameter, rewrites.check_data, rewrites.full_precision_loss
+ 7  rewrites.open_output, builtin, trials.table, reference.specimens, reference.observation
+ 6  rules/*, remedies/*, reporters/*, reference.comparison, reference.surgery, reference.demonstrations
+ 6  rewrites/*, trials.outcome
  5  report, notes, usual, optimizers, reference.plans
- 4  rule, remedy, program.outputs, program.normalizations, program.initializers, rewriting, trials.plan, treatment, regimen, parameters, trend, gap, row, gains, reference.trainer, reference.gradients, reference.model
- 3  history, reference.adapter, program.rates, program.clipping, program.schedules, program.activations, trials.race, reference.optimizers, reference.network
- 2  program.names, trials.effect, statistics, adapter, packaged, workload, script, reference.activations, reference.losses, reference.initial
+ 4  rule, remedy, program.outputs, program.normalizations, program.initializers, rewriting, trials.plan
+ 4  treatment, regimen, parameters, trend, gap, row, gains, reference.trainer, reference.gradients
+ 4  reference.model
+ 3  history, reference.adapter, program.rates, program.clipping, program.schedules, program.activations
+ 3  trials.race, reference.optimizers, reference.network
+ 2  program.names, trials.effect, statistics, adapter, packaged, workload, script, reference.activations
+ 2  reference.losses, reference.initial
  2  reference.normalization, reference.dropout, reference.pooling
- 1  settings, program.source, trials.printed, origin, competition, idle, lineage, moving, overwritten, reference.layers
- 0  trials, program, errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe, reference
+ 1  settings, program.source, trials.printed, origin, competition, idle, lineage, moving, overwritten
+ 1  reference.layers
+ 0  trials, program, errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe
+ 0  reference
 
 Imports for type checking alone may look up: nothing is loaded by them.
 """

@@ -30,7 +30,7 @@ from gradscope.verdict import Evidence, Role
     ),
 )
 def unscaled_target(
-    history: History, *, large: float = 50.0, small: float = 1e-2, poor: float = 0.9
+    history: History, *, large: float = 50.0, small: float = 1e-2, poor: float = 0.9, size: float = 3.0
 ) -> Iterator[Evidence]:
     """Targets are so large or so small that the loss and the learning rate do not fit them.
 
@@ -39,8 +39,9 @@ def unscaled_target(
     Why is this bad: Adam moves a weight by its learning rate and no more, so an output that must grow to 250000 needs
     hundreds of thousands of steps; with SGD the same targets make the first gradient explode.
 
-    Thresholds: large and small, the ratio; poor, the error beside a constant prediction's. A regression on targets of
-    mean 20 has a ratio near 20 and learns. Reported when the prediction is no better than a constant at the end.
+    Thresholds: large and small, the ratio; poor, the error beside a constant prediction's; size, the least root mean
+    square of targets that are called large: a fresh network whose output is nearly zero makes any target look large
+    beside it, and is poorly initialized. A regression on targets of mean 20 has a ratio near 20 and learns. Reported when the prediction is no better than a constant at the end.
 
     Not flagged: class labels, targets of any size that are learnt.
 
@@ -60,7 +61,7 @@ def unscaled_target(
     if not (opening > 0 and usual > 0):
         return
     ratio = usual / opening
-    if ratio >= large or (ratio <= small and usual < small):
+    if (ratio >= large and usual >= size) or (ratio <= small and usual < small):
         bound, relation = (large, ">=") if ratio >= large else (small, "<=")
         step = int(table.steps[0])
         yield Evidence(

@@ -8,7 +8,7 @@ import pytest
 from gradscope.errors import CannotApply
 from gradscope.program.source import Edit, Source, keyword
 
-TEXT = '''import torch
+TEXT = """import torch
 
 # größe: a comment with letters of two bytes
 def train(model, data):
@@ -18,7 +18,7 @@ def train(model, data):
         loss.backward(); größe.step()
     if größe:
         pass
-'''
+"""
 
 
 def source(text: str = TEXT, path: str = "train.py") -> Source:

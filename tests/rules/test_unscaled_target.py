@@ -56,3 +56,9 @@ def test_a_bounded_output_is_left_to_target_out_of_range(operation):
 
 def test_a_healthy_run_shows_nothing():
     assert not found(unscaled_target, healthy_run())
+
+
+@pytest.mark.parametrize(("deviation", "flagged"), [(3.1, True), (2.9, False)])
+def test_size_is_the_least_of_targets_that_are_called_large(deviation, flagged):
+    """Predictions of nearly zero make any target look large beside them."""
+    assert bool(found(unscaled_target, sick(deviation=deviation, given=1e-9))) is flagged
