@@ -5,7 +5,8 @@ that the program itself prints.
 
 CORPUS is a folder with faulty/ and cases.json, whose cases hold that number for the faulty program and for its fixed
 twin over seeds 0, 1, 2. A remedy cures a program when with each seed it is better than the faulty one, and on the
-average goes at least half of the way to the fixed one. Random search over the same remedies is told beside it: the
+average goes at least half of the way to the fixed one (seeds with which the faulty one gives no number are left out of
+its average; where none does, within half of the fixed one's number). Random search over the same remedies is told beside it: the
 probability that a cure is among the first k treated programs, where they are drawn at random.
 """
 
@@ -34,7 +35,8 @@ def cures(values: dict[int, float], case: dict[str, Any]) -> bool:
     better = all(sign * (values[s] - faulty[s]) > 0 for s in values if s < len(faulty) and math.isfinite(values[s]))
     if not values or not better or not all(map(math.isfinite, treated)):
         return False
-    if not all(map(math.isfinite, faulty)):
+    faulty = [v for v in faulty if math.isfinite(v)]
+    if not faulty:
         return sign * (sum(treated) / len(treated) - sum(fixed) / len(fixed)) > -HALF * abs(sum(fixed) / len(fixed))
     gap = sign * (sum(fixed) / len(fixed) - sum(faulty) / len(faulty))
     return sign * (sum(treated) / len(treated) - sum(faulty) / len(faulty)) >= HALF * gap
