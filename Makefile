@@ -60,6 +60,7 @@ bench: $(VENV)/dev
 	$(BIN)/python benchmarks/overhead.py --framework tensorflow
 	$(BIN)/python benchmarks/overhead.py --framework jax
 	$(BIN)/python benchmarks/judging.py
+	$(BIN)/python benchmarks/remedies.py
 
 clean:
 	rm -rf $(VENV) $(MXNET) .pytest_cache .mypy_cache .ruff_cache
