@@ -5,9 +5,9 @@ that the program itself prints.
 
 CORPUS is a folder with faulty/ and cases.json, whose cases hold that number for the faulty program and for its fixed
 twin over seeds 0, 1, 2. A remedy cures a program when with each seed it is better than the faulty one, and on the
-average goes at least half of the way to the fixed one (seeds with which the faulty one gives no number are left out of
-its average; where none does, within half of the fixed one's number). Random search over the same remedies is told beside it: the
-probability that a cure is among the first k treated programs, where they are drawn at random.
+average goes at least half of the way to the fixed one. Seeds with which the faulty one gives no number are left out of
+its average; where none does, half of the fixed one's number is the bound. Random search over the same remedies is told
+beside it: the probability that a cure is among the first k treated programs, where they are drawn at random.
 """
 
 from __future__ import annotations
