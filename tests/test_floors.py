@@ -18,7 +18,7 @@
  4  reference.model
  3  history, reference.adapter, program.rates, program.clipping, program.schedules, program.activations
  3  trials.race, reference.optimizers, reference.network
- 2  program.names, trials.effect, statistics, adapter, packaged, workload, script, reference.activations
+ 2  program.names, program.files, trials.effect, statistics, adapter, packaged, workload, script, reference.activations
  2  reference.losses, reference.initial
  2  reference.normalization, reference.dropout, reference.pooling
  1  settings, program.source, trials.printed, origin, competition, idle, lineage, moving, overwritten

@@ -17,6 +17,7 @@ from gradscope.diagnosis import check_settings
 from gradscope.errors import UsageError
 from gradscope.gate import COULD_NOT
 from gradscope.plugins import plugins
+from gradscope.program.files import read
 from gradscope.script import open_script
 from gradscope.trials.outcome import Trial
 from gradscope.trials.plan import Plan
@@ -104,11 +105,11 @@ def write_patch(trial: Trial, file: Path, wanted: Path | None) -> None:
     if wanted is None:
         return
     best = trial.best
-    if best is None or best.source is None:
+    if best is None or best.files is None:
         click.echo(f"gradscope: no patch was written to {wanted}: no remedy helped", err=True)
         return
-    original = best.source.original(file.read_text("utf-8"))
-    wanted.write_text(original.patch(best.source, Path.cwd()), "utf-8")
+    original = read(file, trial.framework or "torch")
+    wanted.write_text(original.patch(best.files, Path.cwd()), "utf-8")
     click.echo(f"gradscope: {best.name} as a patch: git apply {wanted}", err=True)
 
 

@@ -155,10 +155,6 @@ class Source:
         starts = line_starts(self.text)
         return starts[line] if line < len(starts) else len(self.text)
 
-    def original(self, text: str) -> Source:
-        """The source with the text that its file has."""
-        return Source(self.path, text, self.framework)
-
     # -- patches ---------------------------------------------------------------------------------------------------
 
     def patch(self, changed: Source, root: Path) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from gradscope.program.source import Source
+from gradscope.program.files import Files
 from gradscope.trials.effect import Effect
 from gradscope.trials.printed import Measure
 from gradscope.verdict import Remedy, finite_or_text
@@ -35,7 +35,7 @@ class Outcome:
 
     why: the reason where it could not be applied or was not tried, or how the treated program failed. after: the
     illnesses that were found in the treated program; None where it was not judged. stopped: it was so far behind that
-    later seeds were not tried. source: the treated program.
+    later seeds were not tried. files: the treated program.
     """
 
     remedies: tuple[Remedy, ...]
@@ -47,7 +47,7 @@ class Outcome:
     stopped: bool = False
     place: int = 0
     """Where it stood among those that were suggested, from 0."""
-    source: Source | None = field(default=None, repr=False)
+    files: Files | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from gradscope.check import check_script
 from gradscope.errors import CannotApply
-from gradscope.program.source import Source
+from gradscope.program.files import Files, read
 from gradscope.report import Report
 from gradscope.settings import Settings
 from gradscope.trials.forks import Job, Server, servers
@@ -47,13 +47,15 @@ class Runner:
     count: int = 0
     printed: dict[str, float] = field(default_factory=dict)
 
-    def run(self, source: Source, seed: int, *, observed: bool, limit_s: float | None) -> dict[str, Any]:
+    def run(self, files: Files, seed: int, *, observed: bool, limit_s: float | None) -> dict[str, Any]:
         """What a run showed: `failure`, and what was printed as `numbers`, or what `observe` gives."""
         self.count += 1
         result = self.folder / f"{self.count}-{seed}-{time.monotonic_ns()}.json"
         printed = result.with_suffix(".txt")
         path, settings = str(self.file.resolve()), asdict(self.settings)
-        order = Order(path, source.text, str(result), tuple(self.arguments), seed, observed, settings)
+        order = Order(
+            path, files.script.text, str(result), tuple(self.arguments), seed, observed, settings, files.overlay()
+        )
         server = self.pool.get()
         try:
             why = server.run(Job(order, str(printed), limit_s))
@@ -81,24 +83,29 @@ def try_script(file: Path, arguments: Sequence[str], settings: Settings, plan: P
     if not before:
         why = report.cannot or "nothing was found: there is nothing to cure"
         return Trial((), (), framework=report.framework, cannot=why, seconds=time.monotonic() - began)
-    source = Source(file.resolve(), file.read_text("utf-8"), report.framework or "torch")
-    arms = arms_of(report, source, plan.only)
+    files = read(file, report.framework or "torch")
+    arms = arms_of(report, files, plan.only)
+    if all(a.files is None for a in arms):
+        outcomes = tuple(Outcome(a.remedies, a.verdict, Result.NOT_APPLIED, why=a.why) for a in arms)
+        why = "none of its remedies could be written into it" if arms else "its verdicts have no such remedy"
+        seconds = time.monotonic() - began
+        return Trial(outcomes, before, framework=report.framework, cannot=why, seconds=seconds)
     threads = max(1, (os.cpu_count() or 1) // plan.jobs)
     with (
         tempfile.TemporaryDirectory(prefix="gradscope-") as folder,
-        servers(plan.jobs, source.text, threads) as pool,
+        servers(plan.jobs, files.script.text, threads) as pool,
     ):
         runner = Runner(file, arguments, settings, Path(folder), pool)
-        return hold(runner, source, arms, before, report, plan, began)
+        return hold(runner, files, arms, before, report, plan, began)
 
 
 def hold(
-    runner: Runner, source: Source, arms: list[Arm], before: tuple[str, ...], report: Report, plan: Plan, began: float
+    runner: Runner, files: Files, arms: list[Arm], before: tuple[str, ...], report: Report, plan: Plan, began: float
 ) -> Trial:
     """The race, the second judgement of those that are better, and the best two together."""
-    ready = [a for a in arms if a.source is not None]
+    ready = [a for a in arms if a.files is not None]
     started = time.monotonic()
-    first = runner.run(source, 0, observed=False, limit_s=None)
+    first = runner.run(files, 0, observed=False, limit_s=None)
     runner.longest_s = time.monotonic() - started
     numbers = first.get("numbers", {})
     measure = chosen(numbers, plan.metric, higher=plan.higher)
@@ -106,21 +113,21 @@ def hold(
     observed = measure is None
     if measure is None:
         notes = (f"compared by the training alone, at its losses: the program printed {named(numbers)}",)
-        first = runner.run(source, 0, observed=True, limit_s=None)
+        first = runner.run(files, 0, observed=True, limit_s=None)
         fit = first.get("fit") is not None
         name = "error / that of a constant prediction" if fit else "loss"
         measure = Measure(name, higher=False, occurrence="training")
-    run = running(runner, source, ready, measure, observed=observed)
+    run = running(runner, files, ready, measure, observed=observed)
     race = Race(run, measure, len(ready), range(plan.seeds), began + plan.budget_s, plan.jobs, plan.on_progress)
     race.favoured = frozenset(n for n, a in enumerate(ready) if a.verdict == ready[0].verdict)
     race.finishes[CONTROL, 0] = finish_of(first, measure)
     race.hold()
     outcomes = [replace(judged_once(race, number, arm), place=number) for number, arm in enumerate(ready)]
     outcomes = again(runner, outcomes)
-    both = combined(outcomes, source)
+    both = combined(outcomes)
     if both is not None and not race.late:
-        outcomes += again(runner, [raced_alone(runner, both, source, race, measure, observed=observed)])
-    outcomes += [Outcome(a.remedies, a.verdict, Result.NOT_APPLIED, why=a.why) for a in arms if a.source is None]
+        outcomes += again(runner, [raced_alone(runner, both, files, race, measure, observed=observed)])
+    outcomes += [Outcome(a.remedies, a.verdict, Result.NOT_APPLIED, why=a.why) for a in arms if a.files is None]
     return Trial(
         tuple(sorted(outcomes, key=order_of)),
         before,
@@ -133,44 +140,42 @@ def hold(
     )
 
 
-def arms_of(report: Report, source: Source, only: Sequence[str] = ()) -> list[Arm]:
-    """One arm for each remedy of each verdict, those of causes before those of consequences; each remedy once."""
+def arms_of(report: Report, files: Files, only: Sequence[str] = ()) -> list[Arm]:
+    """One arm for each remedy of each verdict and each file that it fits, those of causes before those of consequences;
+    each treated program once."""
     arms: list[Arm] = []
     for remedy, verdict in remedies_of(report):
         if only and remedy.name not in only:
             continue
-        arm = arm_of(remedy, verdict, source)
-        if arm.source is None or all(arm.source != a.source for a in arms):
-            arms.append(arm)
-    done = {r.name for a in arms if a.source is not None for r in a.remedies}
-    return [a for a in arms if a.source is not None or a.remedies[0].name not in done]
+        for arm in arms_with(remedy, verdict, files):
+            if arm.files is None or all(arm.files != a.files for a in arms):
+                arms.append(arm)
+    done = {r.name for a in arms if a.files is not None for r in a.remedies}
+    return [a for a in arms if a.files is not None or a.remedies[0].name not in done]
 
 
-def arm_of(remedy: Remedy, verdict: str, source: Source) -> Arm:
-    """The program with a remedy."""
-    arm = Arm((remedy,), verdict)
+def arms_with(remedy: Remedy, verdict: str, files: Files) -> list[Arm]:
+    """The program with a remedy, in each file that it fits; or one arm that says why there is none."""
     if remedy.rewrite is None:
-        arm.why = "gradscope tells it, and cannot write it into a program by itself"
-        return arm
+        return [Arm((remedy,), verdict, why="gradscope tells it, and cannot write it into a program by itself")]
     try:
-        arm.source = remedy.rewrite(source)
+        return [Arm((remedy,), verdict, changed) for changed in files.treated(remedy.rewrite)]
     except CannotApply as reason:
-        arm.why = str(reason)
+        return [Arm((remedy,), verdict, why=str(reason))]
     except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
-        arm.why = f"its rewrite failed: {type(error).__name__}: {error}"
-    return arm
+        return [Arm((remedy,), verdict, why=f"its rewrite failed: {type(error).__name__}: {error}")]
 
 
 def running(
-    runner: Runner, source: Source, ready: Sequence[Arm], measure: Measure, *, observed: bool
+    runner: Runner, files: Files, ready: Sequence[Arm], measure: Measure, *, observed: bool
 ) -> Callable[[int, int], Finish]:
     """What a Race calls."""
 
     def run(number: int, seed: int) -> Finish:
-        text = source if number == CONTROL else ready[number].source
-        assert text is not None
+        treated = files if number == CONTROL else ready[number].files
+        assert treated is not None
         started = time.monotonic()
-        found = runner.run(text, seed, observed=observed, limit_s=runner.limit_s)
+        found = runner.run(treated, seed, observed=observed, limit_s=runner.limit_s)
         if number == CONTROL:
             runner.longest_s = max(runner.longest_s, time.monotonic() - started)
         return finish_of(found, measure)
@@ -202,12 +207,12 @@ def again(runner: Runner, outcomes: list[Outcome]) -> list[Outcome]:
     """The outcomes, the best of them and the first that was meant for the cause judged again: those that have no error
     left cure."""
     found = sorted(outcomes, key=order_of)
-    helping = [at for at, o in enumerate(found) if o.result is Result.HELPS and o.source is not None]
+    helping = [at for at, o in enumerate(found) if o.result is Result.HELPS and o.files is not None]
     cause = min(helping, key=lambda at: found[at].place, default=None)
     for at in dict.fromkeys([*helping[:FINALISTS], *([] if cause is None else [cause])]):
         one, limit = found[at], None if runner.limit_s is None else 5 * runner.limit_s
-        assert one.source is not None
-        seen = runner.run(one.source, 0, observed=True, limit_s=limit)
+        assert one.files is not None
+        seen = runner.run(one.files, 0, observed=True, limit_s=limit)
         if "verdicts" not in seen or seen.get("failure"):
             found[at] = replace(one, why=f"not judged again: {seen.get('failure')}")
             continue
@@ -217,19 +222,20 @@ def again(runner: Runner, outcomes: list[Outcome]) -> list[Outcome]:
     return found
 
 
-def combined(outcomes: Sequence[Outcome], source: Source) -> Arm | None:
+def combined(outcomes: Sequence[Outcome]) -> Arm | None:
     """The best two remedies in one program; None when no two help, or they do not fit together."""
     pair = combinable(outcomes)
-    if pair is None or pair[0].rewrite is None or pair[1].rewrite is None:
+    best = min(outcomes, key=order_of, default=None)
+    if pair is None or best is None or best.files is None or pair[1].rewrite is None:
         return None
     with contextlib.suppress(CannotApply):
-        return Arm(pair, min(outcomes, key=order_of).verdict, pair[1].rewrite(pair[0].rewrite(source)))
+        return next((Arm(pair, best.verdict, both) for both in best.files.treated(pair[1].rewrite)), None)
     return None
 
 
-def raced_alone(runner: Runner, arm: Arm, source: Source, race: Race, measure: Measure, *, observed: bool) -> Outcome:
+def raced_alone(runner: Runner, arm: Arm, files: Files, race: Race, measure: Measure, *, observed: bool) -> Outcome:
     """An arm against the runs of the control that there are."""
-    run = running(runner, source, [arm], measure, observed=observed)
+    run = running(runner, files, [arm], measure, observed=observed)
     late = Race(run, measure, 1, race.seeds, race.deadline, race.jobs)
     late.finishes = {key: f for key, f in race.finishes.items() if key[0] == CONTROL}
     for seed in [s for a, s in sorted(late.finishes) if a == CONTROL]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gradscope.program.source import Source
+from gradscope.program.files import Files
 from gradscope.report import Report
 from gradscope.trials.effect import Effect
 from gradscope.trials.outcome import Outcome, Result
@@ -22,7 +22,7 @@ class Arm:
 
     remedies: tuple[Remedy, ...]
     verdict: str
-    source: Source | None = None
+    files: Files | None = None
     why: str | None = None
 
 
@@ -43,7 +43,7 @@ def remedies_of(report: Report) -> list[tuple[Remedy, str]]:
 
 def outcome_of(arm: Arm, effect: Effect | None, failure: str | None, *, stopped: bool = False) -> Outcome:
     """An outcome that is not judged again yet: helps, no effect, worse."""
-    made = Outcome(arm.remedies, arm.verdict, Result.NO_EFFECT, effect, stopped=stopped, source=arm.source)
+    made = Outcome(arm.remedies, arm.verdict, Result.NO_EFFECT, effect, stopped=stopped, files=arm.files)
     if failure is not None:
         return replace(made, result=Result.NOT_APPLIED, why=failure, effect=None)
     if effect is None:

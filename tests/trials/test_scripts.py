@@ -91,3 +91,25 @@ def test_a_program_that_is_broken_by_a_remedy_is_told(held):
     trial = held("".join(lines), Plan(budget_s=300, seeds=1, jobs=2, only=("lower-learning-rate",)))
     assert [o.result for o in trial.outcomes] == [Result.NOT_APPLIED] * len(trial.outcomes)
     assert any("the changed program AssertionError" in o.why for o in trial.outcomes)
+
+
+def test_a_module_beside_the_script_is_changed_too(tmp_path):
+    (tmp_path / "rates.py").write_text(
+        "import torch\n\n\ndef make(model):\n    return torch.optim.SGD(model.parameters(), lr=300.0)\n"
+    )
+    file = tmp_path / "train.py"
+    file.write_text(
+        TOO_FAST.replace(
+            "optimizer = torch.optim.SGD(model.parameters(), lr=300.0)", "optimizer = make(model)"
+        ).replace("import torch\n", "import torch\nfrom rates import make\n", 1)
+    )
+    trial = try_script(file, (), SHORT, Plan(budget_s=300, seeds=1, jobs=2, only=("lower-learning-rate",)))
+    assert trial.best is not None
+    assert trial.best.result is Result.CURES
+    assert "lr=300.0" not in trial.best.files.sources[1].text
+    assert trial.best.files.script.text == file.read_text()
+
+
+def test_a_remedy_that_nobody_told_is_not_tried(held):
+    trial = held(TOO_FAST, Plan(only=("add-zero-grad",)))
+    assert (trial.outcomes, trial.cannot) == ((), "its verdicts have no such remedy")
