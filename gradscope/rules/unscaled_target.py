@@ -41,7 +41,8 @@ def unscaled_target(
 
     Thresholds: large and small, the ratio; poor, the error beside a constant prediction's; size, the least root mean
     square of targets that are called large: a fresh network whose output is nearly zero makes any target look large
-    beside it, and is poorly initialized. A regression on targets of mean 20 has a ratio near 20 and learns. Reported when the prediction is no better than a constant at the end.
+    beside it, and is poorly initialized. A regression on targets of mean 20 has a ratio near 20 and learns. Reported
+    when the prediction is no better than a constant at the end.
 
     Not flagged: class labels, targets of any size that are learnt.
 
