@@ -12,7 +12,7 @@
  7  rewrites.open_output, builtin, trials.table, reference.specimens, reference.observation
  6  rules/*, remedies/*, reporters/*, reference.comparison, reference.surgery, reference.demonstrations
  6  rewrites/*, trials.outcome
- 5  report, notes, usual, optimizers, reference.plans
+ 5  report, notes, usual, fit, optimizers, reference.plans
  4  rule, remedy, program.outputs, program.normalizations, program.initializers, rewriting, trials.plan
  4  treatment, regimen, parameters, trend, gap, row, gains, reference.trainer, reference.gradients
  4  reference.model

@@ -4,16 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from gradscope.fit import changes_sign, fit_of, learns, main_site
 from gradscope.history import MISSING, UNOBSERVED, History, Subject
 from gradscope.trend import (
     batch_size,
-    changes_sign,
     first_nonfinite_step,
-    fit_of,
     layers,
-    learns,
     loss_trend,
-    main_site,
     observed,
     output_layers,
     sound_rows,

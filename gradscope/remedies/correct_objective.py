@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gradscope.fit import SQUARED, main_site
 from gradscope.history import History
 from gradscope.remedy import remedy
-from gradscope.trend import SQUARED, main_site
 from gradscope.usual import growth
 from gradscope.verdict import Remedy, Verdict
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gradscope.fit import main_site
 from gradscope.history import History
 from gradscope.remedy import remedy
-from gradscope.trend import main_site
 from gradscope.verdict import Remedy, Verdict
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gradscope.fit import fit_of
 from gradscope.history import History
 from gradscope.remedy import remedy
-from gradscope.trend import fit_of
 from gradscope.verdict import Remedy, Verdict
 
 

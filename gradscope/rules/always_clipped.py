@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import learns
 from gradscope.history import History
 from gradscope.rule import rule
-from gradscope.trend import first_step, learns
+from gradscope.trend import first_step
 from gradscope.verdict import Evidence, Role
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import learns, pairs_up
 from gradscope.history import History
 from gradscope.rule import rule
-from gradscope.trend import learns, pairs_up
 from gradscope.verdict import Evidence, Role
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import Fit, fit_of, learns, main_site
 from gradscope.history import Array, History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import Fit, fit_of, learns, main_site, sound_rows
+from gradscope.trend import sound_rows
 from gradscope.verdict import Evidence, Role
 
 

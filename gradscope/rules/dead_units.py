@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import learns
 from gradscope.history import History
 from gradscope.rule import rule
-from gradscope.trend import batch_size, learns, sound_rows
+from gradscope.trend import batch_size, sound_rows
 from gradscope.verdict import Evidence, Role
 
 SAMPLES = 128

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import fit_of, main_site
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import fit_of, loss_trend, main_site, runs_away, sound, total_gradient
+from gradscope.trend import loss_trend, runs_away, sound, total_gradient
 from gradscope.usual import growth
 from gradscope.verdict import Evidence, Role
 

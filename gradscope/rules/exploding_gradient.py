@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import fit_of, learns
 from gradscope.history import History
 from gradscope.rule import rule
-from gradscope.trend import fit_of, layers, learns, loss_trend, matrices, sound_rows, total_gradient, update_ratios
+from gradscope.trend import layers, loss_trend, matrices, sound_rows, total_gradient, update_ratios
 from gradscope.verdict import Evidence, Role
 
 

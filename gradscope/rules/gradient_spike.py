@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import learns
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import learns, sound_rows, spikes_of
+from gradscope.trend import sound_rows, spikes_of
 from gradscope.usual import growth
 from gradscope.verdict import Evidence, Role
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import fit_of, learns
 from gradscope.history import History
 from gradscope.rule import rule
-from gradscope.trend import fit_of, learns
 from gradscope.verdict import Evidence, Role
 
 PROBABILITIES = frozenset({"categorical_cross_entropy", "binary_cross_entropy"})

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import Fit, fit_of, learns, why_no_fit
 from gradscope.history import Array, History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import FEWEST, Fit, fit_of, learns, matrices, sound_rows, why_no_fit
+from gradscope.trend import FEWEST, matrices, sound_rows
 from gradscope.verdict import Evidence, Role
 
 DECOUPLED = frozenset({"AdamW", "NAdamW", "SGDW", "Lion", "AdamaxW", "RAdamW"})

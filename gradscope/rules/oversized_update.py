@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import fit_of, learns
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import fit_of, learns, matrices, spikes_of, total_gradient, update_ratios
+from gradscope.trend import matrices, spikes_of, total_gradient, update_ratios
 from gradscope.usual import climbs
 from gradscope.verdict import Evidence, Role
 

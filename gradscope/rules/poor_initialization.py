@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import learns
 from gradscope.history import Array, History, Subject, Table
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import layers, learns, output_layers
+from gradscope.trend import layers, output_layers
 from gradscope.verdict import Evidence, Role
 
 PLAIN = frozenset({"Linear", "Dense", *(f"Conv{n}{d}" for n in "123" for d in "dD"), "Conv"})

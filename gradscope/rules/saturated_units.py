@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import learns
 from gradscope.history import Array, History
 from gradscope.rule import rule
-from gradscope.trend import first_step, learns, output_layers, sound_rows
+from gradscope.trend import first_step, output_layers, sound_rows
 from gradscope.verdict import Evidence, Role
 
 

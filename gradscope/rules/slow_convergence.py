@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import learns
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import learns, loss_trend, total_gradient
+from gradscope.trend import loss_trend, total_gradient
 from gradscope.verdict import Evidence, Role
 
 

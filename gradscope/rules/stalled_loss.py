@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import fit_of, why_no_fit
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import fit_of, loss_trend, why_no_fit
+from gradscope.trend import loss_trend
 from gradscope.verdict import Evidence, Role
 
 

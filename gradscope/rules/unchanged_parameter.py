@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import learns
 from gradscope.history import MISSING, History
 from gradscope.moving import FACT, QUANTITY
 from gradscope.overwritten import FACT as OVERWRITTEN
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import first_step, learns, share_of
+from gradscope.trend import first_step, share_of
 from gradscope.verdict import Evidence, Role
 
 LEFT_OUT = "steps of the optimizer, which steps only what enters the model"

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import learns
 from gradscope.history import Array, History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import learns, matrices, sound_rows, update_ratios
+from gradscope.trend import matrices, sound_rows, update_ratios
 from gradscope.usual import steepness
 from gradscope.verdict import Evidence, Role
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import fit_of, learns
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import fit_of, learns
 from gradscope.verdict import Evidence, Role
 
 

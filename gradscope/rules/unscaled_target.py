@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import SQUARED, fit_of
 from gradscope.history import History, Subject
 from gradscope.rule import rule
-from gradscope.trend import SQUARED, first_nonfinite_step, fit_of
+from gradscope.trend import first_nonfinite_step
 from gradscope.verdict import Evidence, Role
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import learns
 from gradscope.history import Array, History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import layers, learns, sound_rows
+from gradscope.trend import layers, sound_rows
 from gradscope.verdict import Evidence, Role
 
 

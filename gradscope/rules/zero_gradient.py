@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.fit import learns
 from gradscope.history import History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import learns, share_of
+from gradscope.trend import share_of
 from gradscope.verdict import Evidence, Role
 
 

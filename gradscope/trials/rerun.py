@@ -21,11 +21,11 @@ from typing import Any
 
 from gradscope.check import check_script
 from gradscope.errors import ScriptFailed
+from gradscope.fit import fit_of
 from gradscope.imports import when_imported
 from gradscope.scope import Enough
 from gradscope.script import open_script
 from gradscope.settings import Settings
-from gradscope.trend import fit_of
 
 SEEDS = {
     "numpy": ("random.seed",),
