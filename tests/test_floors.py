@@ -13,10 +13,11 @@
  6  rules/*, remedies/*, reporters/*, reference.comparison, reference.surgery, reference.demonstrations
  6  rewrites/*, trials.outcome
  5  report, notes, usual, fit, optimizers, reference.plans
- 4  rule, remedy, program.outputs, program.normalizations, program.initializers, rewriting, trials.plan
+ 4  rule, remedy, rewriting, trials.plan, program.outputs, program.normalizations, program.rates, program.schedules
+ 4  program.initializers, program.clipping
  4  treatment, regimen, parameters, trend, gap, row, gains, reference.trainer, reference.gradients
  4  reference.model
- 3  history, reference.adapter, program.rates, program.clipping, program.schedules, program.activations
+ 3  history, reference.adapter, program.numbers, program.activations
  3  trials.race, reference.optimizers, reference.network
  2  program.names, program.files, trials.effect, statistics, adapter, packaged, workload, script, reference.activations
  2  reference.losses, reference.initial

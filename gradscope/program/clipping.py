@@ -7,19 +7,21 @@ import ast
 from gradscope.errors import CannotApply
 from gradscope.program.names import (
     OPTIMIZERS,
+    called,
     calls_of,
     keras_word,
     model_names,
-    number_edit,
     optax_calls,
     optimizers_by_name,
-    shown,
     step_calls,
     torch_word,
 )
+from gradscope.program.numbers import number_edit, shown
 from gradscope.program.source import Edit, Source, keyword
 
 TORCH = {"clip_grad_norm_": "max_norm", "clip_grad_value_": "clip_value", "clip_gradients": "gradient_clip_val"}
+TRAINERS = {"Trainer": "gradient_clip_val", "TrainingArguments": "max_grad_norm"}
+"""Classes that train -> the argument by which they clip: Lightning's, and that of Transformers."""
 KERAS = ("clipnorm", "global_clipnorm", "clipvalue")
 
 
@@ -31,6 +33,9 @@ def clipped(source: Source, torch: str, keras: str, limit: float) -> Source:
             raise CannotApply("no optimizer of optax is made in this file")
         clip = f"optax.clip_by_global_norm({shown(limit)})"
         return source.edited([source.instead(c, f"optax.chain({clip}, {source.of(c)})") for c in made])
+    trainers = calls_of(source, *TRAINERS) if source.framework == "torch" else []
+    if trainers and torch == "clip_grad_norm_" and not calls_of(source, "step"):
+        return source.edited([source.with_argument(c, TRAINERS[called(c)], shown(limit)) for c in trainers])
     if source.framework == "torch":
         word, models = torch_word(source, f"nn.utils.{torch}"), model_names(source)
         statements = {source.span(s): s for s in (source.statement_of(c) for c in step_calls(source))}
@@ -59,7 +64,7 @@ def with_limit(source: Source, limit: float) -> Source:
     """The source whose clipping has another limit. Raises CannotApply where it does not clip."""
     edits: list[Edit] = []
     for call in source.calls():
-        name = TORCH.get(call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", ""))
+        name = (TORCH | TRAINERS).get(called(call))
         given = keyword(call, name) if name else None
         if name and given is None and len(call.args) > 1:
             given = call.args[1]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from gradscope.errors import CannotApply
-from gradscope.program.source import Edit, Source, keyword
+from gradscope.program.source import Source, keyword
 
 OPTIMIZERS = frozenset(
     {
@@ -155,32 +155,6 @@ def rate_of(call: ast.Call) -> ast.expr | None:
     first = call.args[0] if call.args else None
     second = call.args[1] if len(call.args) > 1 else None
     return second if second is not None else (first if isinstance(first, ast.Constant) else None)
-
-
-def number_of(source: Source, node: ast.AST | None) -> float | None:
-    """The number that an expression is: written there, or the only one that is ever assigned to its name."""
-    if isinstance(node, ast.Name):
-        held = assignments(source, node.id)
-        return number_of(source, held[0].value) if len(held) == 1 else None
-    try:
-        value = ast.literal_eval(node) if isinstance(node, ast.expr) else None
-    except ValueError:
-        return None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def number_edit(source: Source, node: ast.expr, value: float) -> Edit:
-    """A number instead of an expression: where it is written, if that is a name that is given one number once."""
-    if isinstance(node, ast.Name):
-        held = assignments(source, node.id)
-        if len(held) == 1 and number_of(source, held[0].value) is not None:
-            return source.instead(held[0].value, shown(value))
-    return source.instead(node, shown(value))
-
-
-def shown(value: float) -> str:
-    """A number as one writes it: three digits."""
-    return repr(float(f"{value:.3g}")) if value != int(value) or abs(value) >= 1e6 else str(int(value))
 
 
 def loss_lines(sources: Iterable[str | None], path: str) -> Iterator[int]:

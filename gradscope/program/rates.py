@@ -8,15 +8,14 @@ from gradscope.errors import CannotApply
 from gradscope.program.names import (
     OPTIMIZERS,
     RATE_NAME,
+    RATES,
     calls_of,
     keras_word,
-    number_edit,
-    number_of,
     optax_calls,
     optimizers_by_name,
     rate_of,
-    shown,
 )
+from gradscope.program.numbers import number_edit, number_of, shown
 from gradscope.program.source import Edit, Source, keyword
 
 
@@ -33,6 +32,9 @@ def with_rate(source: Source, rate: float, optimizer: str | None = None) -> Sour
         word = keras_word(source, "optimizers")
         edits = [source.instead(n, f"{word}.{kind}(learning_rate={shown(rate)})") for n, kind in named]
         return source.edited(edits)
+    told = [v for c in source.calls() for name in RATES if (v := keyword(c, name)) is not None]
+    if len(told) == 1:  # TrainingArguments(learning_rate=...)
+        return source.edited([number_edit(source, told[0], rate)])
     return _named_rate(source, rate)
 
 

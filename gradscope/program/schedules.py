@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from gradscope.errors import CannotApply
-from gradscope.program.names import (
-    calls_of,
-    keras_word,
-    number_of,
-    optimizer_calls,
-    rate_of,
-    step_calls,
-    target_of,
-    torch_word,
-)
+from gradscope.program.names import calls_of, keras_word, optimizer_calls, rate_of, step_calls, target_of, torch_word
+from gradscope.program.numbers import number_of
 from gradscope.program.source import Source
 
 

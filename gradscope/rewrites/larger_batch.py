@@ -6,7 +6,8 @@ import ast
 import re
 
 from gradscope.errors import CannotApply
-from gradscope.program.names import called, calls_of, number_edit, number_of
+from gradscope.program.names import called, calls_of
+from gradscope.program.numbers import number_edit, number_of
 from gradscope.program.source import Source, keyword
 from gradscope.rewriting import Site, rewrite
 

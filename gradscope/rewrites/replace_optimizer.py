@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gradscope.errors import CannotApply
-from gradscope.program.names import called, keras_word, optimizer_calls, optimizers_by_name, shown, torch_word
+from gradscope.program.names import called, keras_word, optimizer_calls, optimizers_by_name, torch_word
+from gradscope.program.numbers import shown
 from gradscope.program.source import Source
 from gradscope.rewriting import Site, rewrite
 

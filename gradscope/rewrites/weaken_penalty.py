@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 
 from gradscope.errors import CannotApply
-from gradscope.program.names import OPTIMIZERS, called, number_edit, number_of
+from gradscope.program.names import OPTIMIZERS, called
+from gradscope.program.numbers import number_edit, number_of
 from gradscope.program.source import Edit, Source
 from gradscope.rewriting import Site, rewrite
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gradscope.program.names import optimizer_calls, shown
+from gradscope.program.names import optimizer_calls
+from gradscope.program.numbers import shown
 from gradscope.program.source import Source
 from gradscope.rewriting import Site, rewrite
 

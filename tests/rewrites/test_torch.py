@@ -103,10 +103,21 @@ def test_the_learning_rate_is_changed_where_it_is_written_once():
     assert changes(text, treated("lower-learning-rate", text, {"rate": 0.1})) == ["lr = 0.1"]
 
 
-def test_the_learning_rate_of_a_table_is_changed_at_the_optimizer():
+def test_the_learning_rate_of_a_table_is_changed_there():
     text = "import torch\nconfig = {'lr': 3.0}\nopt = torch.optim.SGD(net.parameters(), config['lr'])\n"
+    assert changes(text, treated("lower-learning-rate", text, {"rate": 0.1})) == ["config = {'lr': 0.1}"]
+
+
+def test_trainers_are_told_by_their_arguments():
+    text = "import lightning\ntrainer = lightning.Trainer(max_epochs=3)\n"
+    found = treated("clip-gradient-norm", text, {"max_norm": 2.0})
+    assert changes(text, found) == ["trainer = lightning.Trainer(max_epochs=3, gradient_clip_val=2)"]
+    text = "args = TrainingArguments(output_dir='x', learning_rate=5.0)\n"
     assert changes(text, treated("lower-learning-rate", text, {"rate": 0.1})) == [
-        "opt = torch.optim.SGD(net.parameters(), 0.1)"
+        "args = TrainingArguments(output_dir='x', learning_rate=0.1)"
+    ]
+    assert changes(text, treated("clip-gradient-norm", text, {"max_norm": 2.0})) == [
+        "args = TrainingArguments(output_dir='x', learning_rate=5.0, max_grad_norm=2)"
     ]
 
 
