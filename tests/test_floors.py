@@ -16,7 +16,7 @@
  4  rule, remedy, rewriting, trials.plan, program.outputs, program.normalizations, program.rates, program.schedules
  4  program.initializers, program.clipping
  4  treatment, regimen, parameters, trend, gap, row, gains, reference.trainer, reference.gradients
- 4  reference.model
+ 4  reference.model, arrays
  3  history, reference.adapter, program.numbers, program.activations
  3  trials.race, reference.optimizers, reference.network
  2  program.names, program.files, trials.effect, statistics, adapter, packaged, workload, script, reference.activations
