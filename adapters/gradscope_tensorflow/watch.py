@@ -8,14 +8,12 @@ is not finite, the same step hands the tensors of its forward pass to the host.
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 import keras
 import tensorflow as tf
 from gradscope.guard import guarded
 from gradscope.patches import Patches
-from gradscope.schedule import sparse_schedule
 from gradscope.scope import Scope
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 from tensorflow.python.eager.polymorphic_function.polymorphic_function import Function
@@ -26,6 +24,7 @@ from gradscope_tensorflow.events import Events, is_tensor
 from gradscope_tensorflow.forward import Forward
 from gradscope_tensorflow.losses import Losses, underlying
 from gradscope_tensorflow.names import Names
+from gradscope_tensorflow.reading import Reading
 from gradscope_tensorflow.ring import ROWS
 from gradscope_tensorflow.source import Sources
 from gradscope_tensorflow.track import Track
@@ -59,11 +58,8 @@ class Watch:
         self.losses = Losses()
         self.witness = Witness(scope, self.events)
         self.tracks: dict[int, Track] = {}
+        self.reading = Reading(self.models, self.tracks, scope.failures)
         self.closed = False
-        self._calls: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-        self._idle: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._running = False
-        self._before: tuple[dict[int, int], dict[int, Any]] | None = None
         self._scaled: dict[int, tuple[list[Any], list[Any] | None]] = {}
         self._guard()
         self.patches = Patches(**functions.AS_IT_IS)
@@ -74,11 +70,9 @@ class Watch:
     def _guard(self) -> None:
         failures = self.scope.failures
         self._apply = guarded("keras optimizers", failures, self._write)
-        self._eager_ended = guarded("keras optimizers", failures, self._eager_step_ended)
+        self._eager_ended = guarded("keras optimizers", failures, self.reading.step_ended)
         self._drain = guarded("history", failures, self._drain_all)
         self._rename = guarded("keras names", failures, self._renamed)
-        self._begin = guarded("tf.function", failures, self._function_begins)
-        self._end = guarded("tf.function", failures, self._function_ended)
         self._enter = guarded("keras layers", failures, self._layer_begins)
         self._leave = guarded("keras layers", failures, self.events.left)
         self._look = guarded("forward pass", failures, self._look_at)
@@ -95,7 +89,7 @@ class Watch:
         wrap(tf.GradientTape, "__enter__", self._wrap_tape_enters)
         wrap(tf.GradientTape, "__exit__", self._wrap_tape_exits)
         wrap(tf.GradientTape, "gradient", self._wrap_gradient)
-        wrap(Function, "__call__", self._wrap_function)
+        wrap(Function, "__call__", self.reading.wrap_function)
         wrap(keras.Layer, "__call__", self._wrap_layer)
         note = guarded("keras functions", self.scope.failures, self.events.note)
         functions.install(self.patches, self.forward, note)
@@ -241,7 +235,7 @@ class Watch:
         by_variable = {id(v): g for v, g in zip(held, gradients, strict=False)}
         step, first = track.write(by_variable, loss, scale, skipped=scaler is not None)
         if tf.executing_eagerly():
-            self._eager_step_begins(track, int(step), bool(first))
+            self.reading.step_begins(track, int(step), bool(first))
 
     def _track(self, optimizer: Any, held: list[Any]) -> Track:
         track = self.tracks.get(id(optimizer))
@@ -262,66 +256,6 @@ class Watch:
             one.objective.survey([], {id(v) for o in others for v in o.variables})
 
     # -- on the host -----------------------------------------------------------------------------------------------
-
-    def _eager_step_begins(self, track: Track, step: int, first: bool) -> None:
-        if first:
-            self._before = None
-        if first and sparse_schedule(step):
-            self._before = ({id(track): step}, track.weights())
-
-    def _eager_step_ended(self, optimizer: Any, gradients: list[Any], variables: list[Any] | None) -> None:
-        track = self.tracks[id(optimizer)]
-        before, taken = self._before, track.ring.taken()
-        if before is not None and before[0].get(id(track), -1) + 1 == taken:
-            self._before = None
-            held = variables if variables is not None else list(optimizer._trainable_variables)
-            details = {id(v): g for v, g in zip(held, gradients, strict=False)}
-            track.drain({taken - 1: track.moved(before[1], details)})
-        elif taken - track.ring.read >= track.ring.rows - 1:
-            track.drain()
-
-    def _wrap_function(self, original: Any) -> Any:
-        def call(function: Any, *args: Any, **kwargs: Any) -> Any:
-            if self.closed or self._running or not tf.executing_eagerly() or tf.config.functions_run_eagerly():
-                return original(function, *args, **kwargs)
-            self._running = True
-            try:
-                self._begin(function)
-                result = original(function, *args, **kwargs)
-            finally:
-                self._running = False
-            self._end(function)
-            return result
-
-        return call
-
-    def _function_begins(self, function: Any) -> None:
-        """A graph is about to run: before those steps that are looked at, the weights are copied."""
-        many = max((t.calls for t in self.tracks.values()), default=1)
-        step, part = divmod(self._calls.get(function, 0), many)
-        if part == 0:
-            self._before = None
-        if function in self._idle or part or not sparse_schedule(step):
-            return
-        weights = {id(v): v.numpy() for m in self.models for v in m.trainable_variables}
-        for track in self.tracks.values():
-            weights |= track.weights()
-        self._before = ({id(t): t.ring.taken() for t in self.tracks.values()}, weights)
-
-    def _function_ended(self, function: Any) -> None:
-        calls = self._calls[function] = self._calls.get(function, 0) + 1
-        before = self._before
-        if function in self._idle or (before is None and calls % (ROWS // 2)):
-            return
-        trains = before is None
-        for track in self.tracks.values():
-            taken = track.ring.taken()
-            steps = taken - before[0].get(id(track), 0) if before is not None else 0
-            trains = trains or steps > 0 or track.calls > 1
-            self._before = None if steps else self._before
-            track.drain({taken - 1: track.moved(before[1])} if before is not None and steps == 1 else None)
-        if not trains and calls > 2:
-            self._idle.add(function)
 
     def flush(self) -> None:
         """Reads what the graphs wrote."""
@@ -349,7 +283,7 @@ class Watch:
         try:
             self.refresh()
         finally:
-            self.closed = self.witness.closed = True
+            self.closed = self.witness.closed = self.reading.closed = True
             OPEN.remove(self)
             self.patches.close()
         self._scaled.clear()
