@@ -77,7 +77,7 @@ def is_output(source: Source, node: ast.expr) -> bool:
     kind = activation_of(node)
     if kind in {"softmax", "log_softmax"}:
         return True
-    scope = _scope(source, node)
+    scope = source.function_of(node)
     end = source.span(node)[1]
     loop = any(isinstance(p, ast.For | ast.While | ast.comprehension | ast.ListComp) for p in _around(source, node))
     layers = [c for c in ast.walk(scope) if isinstance(c, ast.Call) and (LAYERS.match(called(c)) or _is_own(c))]
@@ -96,12 +96,6 @@ def _around(source: Source, node: ast.AST) -> list[ast.AST]:
     start, end = source.span(node)
     held = [n for n in ast.walk(source.tree) if hasattr(n, "lineno") and n is not node]
     return [n for n in held if source.span(n)[0] <= start and end <= source.span(n)[1]]
-
-
-def _scope(source: Source, node: ast.AST) -> ast.AST:
-    """The function that holds a node, or the whole program."""
-    functions = [n for n in _around(source, node) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return max(functions, key=lambda n: source.span(n)[0], default=source.tree)
 
 
 def hidden_activations(source: Source) -> list[ast.expr]:

@@ -66,6 +66,13 @@ class Source:
         """The node that directly holds another."""
         return next((p for p in ast.walk(self.tree) if any(c is node for c in ast.iter_child_nodes(p))), None)
 
+    def function_of(self, node: ast.AST) -> ast.AST:
+        """The innermost function that holds a node; the whole program where none does."""
+        start, end = self.span(node)
+        functions = [n for n in self.walk(ast.FunctionDef, ast.AsyncFunctionDef) if n is not node]
+        holding = [n for n in functions if self.span(n)[0] <= start and end <= self.span(n)[1]]
+        return max(holding, key=lambda n: self.span(n)[0], default=self.tree)
+
     def block_of(self, statement: ast.stmt) -> list[ast.stmt]:
         """The statements beside one, itself among them."""
         for node in ast.walk(self.tree):

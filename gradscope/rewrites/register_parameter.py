@@ -76,21 +76,33 @@ def _listed(source: Source) -> Source | None:
 
 
 def _handed_over(source: Source) -> Source:
-    """The parameters of the modules that are called, and that no optimizer holds."""
+    """The parameters of the modules that are called, and that no optimizer holds; or all of the model, of which the
+    optimizer was given a part."""
     made = calls_of(source, *OPTIMIZERS)
     if not made or not made[0].args:
         raise CannotApply("no optimizer is made in this file")
+    around = source.function_of(made[0])
+    inside = [n for n in ast.walk(around) if isinstance(n, ast.Call)]
     held = {receiver(c) for o in made for c in ast.walk(o) if isinstance(c, ast.Call) and called(c) == "parameters"}
-    built = {dotted(n.targets[0]) for n in source.walk(ast.Assign) if isinstance(n, ast.Assign) and _builds(n)}
-    used = {dotted(c.func) for c in source.calls()}
-    missing = sorted((built & used) - held)
-    if not missing:
+    built = {dotted(n.targets[0]) for n in ast.walk(around) if isinstance(n, ast.Assign) and _builds(n)}
+    missing = sorted((built & {dotted(c.func) for c in source.calls()}) - held)
+    first = made[0].args[0]
+    if missing:
+        parts = ", ".join(f"*{m}.parameters()" for m in missing)
+        return source.edited([source.instead(first, f"[*{source.of(first)}, {parts}]")])
+    named = [receiver(c) for c in inside if called(c) in {"parameters", "named_parameters"} and receiver(c)]
+    whole = next((root_of(n) for n in named), None)
+    if whole is None or source.of(first) == f"{whole}.parameters()":
         raise CannotApply(
             "every module that is called is in an optimizer; the parameter is held in none that has a name"
         )
-    first = made[0].args[0]
-    parts = ", ".join(f"*{m}.parameters()" for m in missing)
-    return source.edited([source.instead(first, f"[*{source.of(first)}, {parts}]")])
+    return source.edited([source.instead(first, f"{whole}.parameters()")])
+
+
+def root_of(name: str) -> str:
+    """The model that a part belongs to: "model" of "model.classifier", "self.model" of "self.model.head"."""
+    parts = name.split(".")
+    return ".".join(parts[:2] if parts[0] == "self" else parts[:1])
 
 
 def _builds(statement: ast.AST) -> bool:

@@ -161,6 +161,24 @@ def test_a_module_that_is_called_and_in_no_optimizer_is_handed_over():
     assert changes(text, found) == ["opt = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)"]
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        "[p for n, p in model.named_parameters() if 'head' in n]",
+        "model.head.parameters()",
+        "model.body.head.parameters()",
+    ],
+)
+def test_an_optimizer_of_a_part_gets_the_whole_model(part):
+    text = (
+        "import torch\nclass Net(torch.nn.Module):\n"
+        "    def __init__(self):\n        self.head = torch.nn.Linear(2, 2)\n    def forward(self, x):\n        return self.head(x)\n"
+        f"def configure(model):\n    return torch.optim.Adam({part}, lr=1e-3)\nmodel = Net()\nmodel(x)\n"
+    )
+    found = treated("register-parameter", text, quantity="in no optimizer")
+    assert changes(text, found) == ["return torch.optim.Adam(model.parameters(), lr=1e-3)"]
+
+
 def test_an_optimizer_is_made_after_the_layer_that_was_replaced():
     text = (
         "import torch\nnet = Net()\nopt = torch.optim.Adam(net.parameters())\nnet.head = torch.nn.Linear(4, 2)\n"

@@ -78,6 +78,6 @@ def test_limits_numbers_and_what_is_held_still_are_read() -> None:
     assert known(optax.freeze(True)).freezes
 
 
-@pytest.mark.parametrize("thing", [None, {}, 3, np.ones(3), [optax.sgd(0.1)]], ids=str)
+@pytest.mark.parametrize("thing", [None, {}, 3, np.ones(3), [optax.sgd(0.1)]], ids=lambda thing: type(thing).__name__)
 def test_what_is_no_transformation_is_nothing(thing: Any) -> None:
     assert made_of(thing) is None
