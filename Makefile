@@ -53,7 +53,7 @@ $(MXNET)/run: pyproject.toml constraints-mxnet.txt
 
 test-mxnet: $(MXNET)/run
 	$(MXNET)/bin/python -m pytest -q -n $(WORKERS) tests/adapters/mxnet tests/examples tests/rules tests/reporters tests/test_*.py \
-		--ignore tests/test_readme.py --deselect tests/test_scope.py::test_arrays_must_be_regular
+		--ignore tests/test_readme.py --deselect tests/test_arrays.py::test_arrays_must_be_regular
 
 bench: $(VENV)/dev
 	$(BIN)/python benchmarks/overhead.py

@@ -16,10 +16,10 @@ from gradscope.remedies.correct_output import CORRECTIONS, EXCEPTIONS, GENERAL
 from gradscope.reporters.text import text
 from gradscope.verdict import Remedy
 
+from tests.advice import BY_NAME, half_precision, large_updates, poisoned, swollen, vanishing
 from tests.rules.test_output_loss_mismatch import sick as mismatched
 from tests.rules.test_unchanged_parameter import cleared, fixed, replaced
 from tests.specimens import CALL, WEIGHTS, healthy_run, judged, stuck
-from tests.test_remedies import BY_NAME, half_precision, large_updates, poisoned, swollen, vanishing
 
 RULES = [r.name for r in gradscope_rules()]
 OWN_WORDS = re.compile(

@@ -8,10 +8,12 @@ import gradscope
 import numpy as np
 import pytest
 from gradscope.errors import SettingsError, UnknownRule, UsageError
-from gradscope.history import MISSING
 from gradscope.scope import Enough, Scope
 from gradscope.settings import Settings
+
 from tests.least_squares import losses, train
+
+pytestmark = pytest.mark.usefixtures("nowhere")
 
 
 # -- log() -----------------------------------------------------------------------------------------------------------

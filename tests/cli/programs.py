@@ -1,4 +1,4 @@
-"""The programs that the command is tried on, and how it is called in this process."""
+"""The programs that the command is tried on, and how it is called in this process and read."""
 
 from __future__ import annotations
 
@@ -27,3 +27,8 @@ NO_STEP = "import torch\nmodel = torch.nn.Linear(2, 1)\nprint('done')\n"
 def gradscope(*arguments: object) -> Result:
     """The command in this process, with stdout and stderr apart."""
     return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def last_line(output: str) -> str:
+    """The line with the status."""
+    return output.strip().splitlines()[-1]

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Write
-from tests.cli.programs import HEALTHY, NO_STEP, STALE, gradscope
-from tests.cli.shown import last_line
+from tests.cli.programs import HEALTHY, STALE, gradscope, last_line
 
 
 def test_a_healthy_script_exits_with_0(write: Write) -> None:

@@ -4,19 +4,12 @@
 
 from __future__ import annotations
 
-import math
-import subprocess
-import sys
-from typing import Any
-
 import gradscope
 import numpy as np
 import pytest
 
 mx = pytest.importorskip("mxnet")
 
-from gradscope import statistics
-from gradscope.history import MISSING, UNOBSERVED
 from mxnet import autograd, gluon, nd
 from mxnet.gluon import nn
 
@@ -25,7 +18,8 @@ from tests.adapters.mxnet.training import (
     SQUARES,
     classes,
     mlp,
-    names_of,
+    norms,
+    recorded,
     seeded,
     sgd,
     train,
@@ -34,8 +28,6 @@ from tests.adapters.mxnet.training import (
     watched,
     weights_of,
 )
-from tests.adapters.mxnet.gradients import norms, recorded
-
 
 # -- shapes that are found out, devices, several trainers --------------------------------------------------------------
 

@@ -110,3 +110,15 @@ def weights_of(net: Any) -> list[np.ndarray]:
 def same(left: list[np.ndarray], right: list[np.ndarray]) -> bool:
     """Whether two lists of arrays are equal bit for bit."""
     return len(left) == len(right) and all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def norms(scope: gradscope.Scope, at: int = 0) -> np.ndarray:
+    """The gradient norms of one objective, a row a step."""
+    untroubled(scope)
+    return scope.histories[at]["gradient"].column("gradient_norm")
+
+
+def recorded(scope: gradscope.Scope, quantity: str) -> list[float]:
+    """A quantity of every step."""
+    untroubled(scope)
+    return scope.histories[0].run(quantity).tolist()

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 import gradscope
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-keras = pytest.importorskip("keras")
-tf = pytest.importorskip("tensorflow")
 from tests.adapters.tensorflow.models import COUNTS, TOKENS, X, Y, dense, embedding, expected_norms, row, same
 
 
