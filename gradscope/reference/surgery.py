@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -13,14 +12,14 @@ from gradscope.errors import CannotApply
 from gradscope.reference.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, Tanh
 from gradscope.reference.dropout import Dropout
 from gradscope.reference.initial import Scheme, glorot, he, orthogonal
-from gradscope.reference.layers import Array, Conv, Dense, Layer
+from gradscope.reference.layers import Conv, Dense, Layer
 from gradscope.reference.model import Model
 from gradscope.reference.network import Network
 from gradscope.reference.normalization import BatchNorm, LayerNorm
 from gradscope.reference.optimizers import SGD, Adam
-from gradscope.regimen import STEPPING, Apply, Settings, refused, setting
+from gradscope.regimen import STEPPING, Apply, Settings, first_pair, refused, setting
 from gradscope.statistics import deviation
-from gradscope.workload import Workload, pairs
+from gradscope.workload import Workload
 
 ACTIVATIONS: dict[str, Callable[[str], Layer]] = {
     "relu": ReLU,
@@ -161,17 +160,6 @@ def reactivated(workload: Workload, settings: Settings) -> Workload:
         return model.with_network(network, model.weights)
 
     return remodelled(workload, change)
-
-
-def first_pair(workload: Workload, remedy: str) -> tuple[Array, Any]:
-    """The first batch. Raises CannotApply where looking would use it up, and where there is none."""
-    source = workload.batches() if callable(workload.batches) else workload.batches
-    if iter(source) is source and not callable(workload.batches):
-        raise CannotApply(f"{remedy}: the batches can be gone through once only; give a list or a function")
-    first: tuple[Array, Any] | None = next(pairs(source), None)
-    if first is None:
-        raise CannotApply(f"{remedy}: there is no batch")
-    return first
 
 
 REMEDIES: dict[str, Apply] = STEPPING | {
