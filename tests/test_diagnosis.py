@@ -1,22 +1,19 @@
 """From histories to a report: which rules run, what a verdict holds, what could not be judged."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from gradscope.diagnosis import check_settings, diagnose
 from gradscope.errors import SettingsError, UnknownRule
-from gradscope.history import MISSING, History
-from gradscope.hookspecs import hookimpl
+from gradscope.history import History
 from gradscope.plugins import Plugins
 from gradscope.rule import NotJudged, rule
 from gradscope.settings import Settings
-from gradscope.verdict import Evidence, Role
+from gradscope.verdict import Role
 
-from tests.specimens import LAYERS, PARAMETERS, WEIGHTS, healthy_run, judged, learning, stuck
+from tests.specimens import LAYERS, healthy_run, judged, stuck
 from tests.strangers import harm, only, plugin, shows
-
 
 # -- status ----------------------------------------------------------------------------------------------------------
 

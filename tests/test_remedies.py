@@ -1,24 +1,18 @@
 """Every rule has a remedy, and every remedy is told with numbers that are numbers and code that is Python."""
 
 import ast
-import importlib
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from gradscope.builtin import gradscope_rules, remedy_sources
 from gradscope.hookspecs import hookimpl
-from gradscope.origin import Origin
 from gradscope.plugins import Plugins
 from gradscope.regimen import STEPPING
 from gradscope.remedy import remedy
-from gradscope.scope import Scope
-from gradscope.verdict import Remedy
 from gradscope.workload import Workload
 
-from tests.specimens import CALL, PARAMETERS, WEIGHTS, healthy_run, judged, stuck
 from tests.advice import BY_NAME, RULES, SOURCES, verdict_of
+from tests.specimens import healthy_run, judged, stuck
 
 
 @remedy("stalled-loss", "dead-units", rank=3)
