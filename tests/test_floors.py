@@ -22,9 +22,11 @@
  2  program.names, program.files, trials.effect, statistics, adapter, packaged, workload, script, reference.activations
  2  reference.losses, reference.initial
  2  reference.normalization, reference.dropout, reference.pooling
- 1  settings, program.source, trials.printed, origin, competition, idle, lineage, moving, overwritten
+ 1  trials.seeding, trials.printed, program.source
+ 1  settings, origin, competition, idle, lineage, moving, overwritten
  1  reference.layers
- 0  trials, program, errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe
+ 0  trials, trials.scratch
+ 0  program, errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe
  0  reference
 
 Imports for type checking alone may look up: nothing is loaded by them.

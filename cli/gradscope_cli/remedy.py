@@ -17,7 +17,6 @@ from gradscope.diagnosis import check_settings
 from gradscope.errors import UsageError
 from gradscope.gate import COULD_NOT
 from gradscope.plugins import plugins
-from gradscope.program.files import read
 from gradscope.script import open_script
 from gradscope.trials.outcome import Trial
 from gradscope.trials.plan import Plan
@@ -71,6 +70,8 @@ def command(target: str, arguments: tuple[str, ...], form: str, output: Path | N
     file, name = parse_target(target)
     if name is not None:
         raise UsageError(f"{target}: a class alone has nothing to train on; give the script that trains it")
+    if options["write_patch"] and not file.resolve().is_relative_to(Path.cwd().resolve()):
+        raise UsageError(f"--write-patch: {file} is not below the working directory, where the patch would be applied")
     with progress() as tell:
         plan = Plan(
             budget_s=seconds(options["budget"]),
@@ -86,7 +87,7 @@ def command(target: str, arguments: tuple[str, ...], form: str, output: Path | N
         else:
             trial = try_script(file, arguments, settings, plan)
     deliver(json.dumps(trial.as_dict(), indent=2) if form == "json" else rendered(trial), output)
-    write_patch(trial, file, options["write_patch"])
+    write_patch(trial, options["write_patch"])
     if trial.cannot:
         sys.exit(COULD_NOT)
     sys.exit(0 if trial.best else 1)
@@ -100,16 +101,16 @@ def seconds(text: str) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
-def write_patch(trial: Trial, file: Path, wanted: Path | None) -> None:
+def write_patch(trial: Trial, wanted: Path | None) -> None:
     """Writes the best change as a diff that `git apply` takes in the working directory."""
     if wanted is None:
         return
     best = trial.best
-    if best is None or best.files is None:
-        click.echo(f"gradscope: no patch was written to {wanted}: no remedy helped", err=True)
+    if best is None or best.files is None or trial.files is None:
+        why = "no remedy helped" if best is None else "a workload's remedies are applied to objects, not to its source"
+        click.echo(f"gradscope: no patch was written to {wanted}: {why}", err=True)
         return
-    original = read(file, trial.framework or "torch")
-    wanted.write_text(original.patch(best.files, Path.cwd()), "utf-8")
+    wanted.write_bytes(trial.files.patch(best.files, Path.cwd()).encode())
     click.echo(f"gradscope: {best.name} as a patch: git apply {wanted}", err=True)
 
 

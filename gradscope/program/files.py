@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 from gradscope.errors import CannotApply
@@ -50,29 +52,37 @@ class Files:
         return "".join(old.patch(new, root) for old, new in pairs if old.text != new.text)
 
 
-def read(script: Path, framework: str) -> Files:
-    """The script and, found by its imports, the modules in its folder and below. Files that are no Python are left."""
+def read(script: Path, framework: str, arguments: tuple[str, ...] = ()) -> Files:
+    """The script and, found by its imports, the modules in its folder and below. Files that are no Python are left.
+    arguments: those that it is run with."""
     root = script.resolve().parent
-    found = {script.resolve(): Source(script.resolve(), script.read_text("utf-8"), framework)}
+    found = {script.resolve(): Source(script.resolve(), text_of(script), framework, arguments)}
     waiting = [*found.values()]
     while waiting:
         for path in imported_files(waiting.pop(), root):
             if path not in found:
-                source = module(path, framework)
+                source = module(path, framework, arguments)
                 if source is not None:
                     found[path] = source
                     waiting.append(source)
     return Files(tuple(found.values()))
 
 
-def module(path: Path, framework: str) -> Source | None:
+def module(path: Path, framework: str, arguments: tuple[str, ...] = ()) -> Source | None:
     """The source of a file; None where it cannot be read, or is no Python."""
     try:
-        text = path.read_text("utf-8")
+        text = text_of(path)
         ast.parse(text)
     except (OSError, SyntaxError, ValueError):
         return None
-    return Source(path, text, framework)
+    return Source(path, text, framework, arguments)
+
+
+def text_of(path: Path) -> str:
+    """The text of a Python file, in the encoding that it declares, with its own ends of lines."""
+    raw = path.read_bytes()
+    encoding, _ = tokenize.detect_encoding(BytesIO(raw).readline)
+    return raw.decode(encoding)
 
 
 def imported_files(source: Source, root: Path) -> Iterator[Path]:

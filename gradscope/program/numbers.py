@@ -59,7 +59,9 @@ def _defaults(source: Source, name: str) -> Iterator[ast.expr]:
     for call in calls_of(source, "add_argument"):
         options = [a.value for a in call.args if isinstance(a, ast.Constant)]
         default = keyword(call, "default")
-        if default is not None and f"--{name.replace('_', '-')}" in [str(o).replace("_", "-") for o in options]:
+        if default is None or f"--{name.replace('_', '-')}" not in [str(o).replace("_", "-") for o in options]:
+            continue
+        if not any(a.partition("=")[0] in options for a in source.arguments):  # else the default is not used
             yield default
     for made in source.walk(ast.ClassDef):
         for statement in made.body:  # type: ignore[attr-defined]

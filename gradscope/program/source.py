@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 from gradscope.errors import CannotApply
@@ -29,6 +30,8 @@ class Source:
     path: Path
     text: str
     framework: str = "torch"
+    arguments: tuple[str, ...] = ()
+    """Those that the program is run with."""
     lines: tuple[int, ...] | None = None
 
     @property
@@ -88,7 +91,10 @@ class Source:
         """The source with edits, none of which may touch another. Raises CannotApply when it is no Python any more, or
         when nothing changed."""
         text = self.text
-        for edit in sorted(edits, key=lambda e: (e.start, e.end), reverse=True):
+        ordered = sorted(dict.fromkeys(edits), key=lambda e: (e.start, e.end))
+        if any(a.end > b.start or (a.end > a.start and a.start == b.start) for a, b in pairwise(ordered)):
+            raise CannotApply("two of its changes would meet in one place")
+        for edit in reversed(ordered):
             text = text[: edit.start] + edit.text + text[edit.end :]
         if text == self.text:
             raise CannotApply("the program already says so")
@@ -96,7 +102,7 @@ class Source:
             parsed(text)
         except SyntaxError as error:
             raise CannotApply(f"line {error.lineno} would be no Python: {error.msg}") from error
-        return Source(self.path, text, self.framework, self._lines_of(text))
+        return replace(self, text=text, lines=self._lines_of(text))
 
     def now(self, line: int) -> int | None:
         """Where a line of the text before any edit stands now; None when it is gone."""
@@ -119,11 +125,13 @@ class Source:
 
     def before(self, statement: ast.stmt, lines: str) -> Edit:
         """Lines above a statement, indented like it."""
+        self._alone(statement)
         start = self._offset(first_line(statement), 0)
         return Edit(start, start, indented(lines, statement.col_offset))
 
     def after(self, statement: ast.stmt, lines: str) -> Edit:
         """Lines below a statement, indented like it."""
+        self._alone(statement)
         end = self._end_of_line(statement.end_lineno or statement.lineno)
         text = indented(lines, statement.col_offset)
         if end and self.text[end - 1] != "\n":
@@ -132,10 +140,21 @@ class Source:
 
     def without(self, statement: ast.stmt) -> Edit:
         """A statement's lines, gone; `pass` where its block would be empty."""
+        self._alone(statement)
         start = self._offset(first_line(statement), 0)
         end = self._end_of_line(statement.end_lineno or statement.lineno)
         alone = len(self.block_of(statement)) == 1
         return Edit(start, end, indented("pass", statement.col_offset) if alone else "")
+
+    def _alone(self, statement: ast.stmt) -> None:
+        """Raises CannotApply where another statement stands in its lines: `a(); b()`, `if x: y()`."""
+        before = self.text[
+            self._offset(first_line(statement), 0) : self._offset(first_line(statement), statement.col_offset)
+        ]
+        end = self._offset(statement.end_lineno or statement.lineno, statement.end_col_offset or 0)
+        behind = self.text[end : self._end_of_line(statement.end_lineno or statement.lineno)].strip()
+        if before.strip() or (behind and not behind.startswith("#")):
+            raise CannotApply(f"line {statement.lineno}: several statements stand in one line")
 
     def with_argument(self, call: ast.Call, name: str, value: str) -> Edit:
         """A keyword argument of a call, set or added."""

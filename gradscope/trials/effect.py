@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from gradscope.trials.printed import Measure
 from gradscope.verdict import finite_or_text
 
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""0.975 quantiles of Student's t with 1, 2 ... 10 degrees of freedom."""
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+"""0.975 quantiles of Student's t with 1, 2 ... 15 degrees of freedom."""
 WORTH = 0.02
 """A gain below this share of what it is compared with is no effect, however steady it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Paired differences. control, treated: what was measured, by seed, for the seeds that both have."""
+    """Paired differences. control, treated: what was measured, by seed; seeds that both have are compared.
+
+    ratio: whether that is done by ratios instead (comparable_by_ratio).
+    """
 
     measure: Measure
     control: Mapping[int, float]
     treated: Mapping[int, float]
+    ratio: bool = False
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds that were compared."""
         return tuple(s for s in self.control if s in self.treated)
-
-    @property
-    def ratio(self) -> bool:
-        """Whether arms are compared by ratios: numbers above zero of which less is better, such as errors. They may
-        differ by orders of magnitude, of which differences would see the largest alone."""
-        control, treated = ([v for v in x.values() if math.isfinite(v)] for x in (self.control, self.treated))
-        return not self.measure.higher and all(v > 0 for v in control) and all(v >= 0 for v in treated)
 
     @property
     def gains(self) -> tuple[float, ...]:
@@ -48,9 +45,10 @@ class Effect:
         return _mean(self.gains)
 
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the mean over seeds (Student); None with one seed, or where one is infinite."""
+        """The 95 % interval of the mean over seeds (Student); None with one seed, where one gain is infinite, and where
+        all are the same: then seeds say nothing of chance."""
         gains = self.gains
-        if len(gains) < 2 or not all(map(math.isfinite, gains)):
+        if len(set(gains)) < 2 or not all(map(math.isfinite, gains)):
             return None
         quantile = STUDENT[len(gains) - 2] if len(gains) - 2 < len(STUDENT) else 1.96
         half = quantile * stdev(gains) / math.sqrt(len(gains))
@@ -95,6 +93,13 @@ class Effect:
             "scale": "log ratio" if self.ratio else "difference",
             "interval": None if interval is None else list(interval),
         }
+
+
+def comparable_by_ratio(measure: Measure, control: Iterable[float], treated: Iterable[float]) -> bool:
+    """Whether arms are compared by ratios: numbers above zero of which less is better, such as errors. They may differ
+    by orders of magnitude, of which differences would see the largest alone."""
+    base, others = ([v for v in x if math.isfinite(v)] for x in (control, treated))
+    return not measure.higher and all(v > 0 for v in base) and all(v >= 0 for v in others)
 
 
 def _mean(values: tuple[float, ...]) -> float:

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,11 +35,13 @@ BEFORE = re.compile(r"KERAS_BACKEND|CUDA_VISIBLE|XLA_|JAX_|OMP_|MKL_|TF_(?!CPP_M
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An order, the file for what its program prints, and how long it may take (for ever when None)."""
+    """An order, the file for what its program prints, how long it may take (for ever when None), and where it runs (in
+    the directory of the server when None)."""
 
     order: Order
     printed: str
     limit_s: float | None = None
+    folder: str | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +80,8 @@ class Server:
     def close(self) -> None:
         """Ends the process."""
         if self.process is not None:
+            with contextlib.suppress(OSError):
+                self.process.terminate()
             for stream in (self.process.stdin, self.process.stdout):
                 with contextlib.suppress(OSError):
                     if stream is not None:
@@ -120,26 +125,35 @@ def main() -> None:
     for line in sys.stdin:
         given = json.loads(line)
         order = Order(**given["order"] | {"arguments": tuple(given["order"]["arguments"])})
-        print(json.dumps(serve(Job(order, given["printed"], given["limit_s"]))), flush=True)  # noqa: T201 - the answer
+        job = Job(order, given["printed"], given["limit_s"], given["folder"])
+        print(json.dumps(serve(job)), flush=True)  # noqa: T201 - the answer
 
 
 def serve(job: Job) -> str | None:
-    """Runs a job in a child; how it went wrong, or None."""
+    """Runs a job in a child; how it went wrong, or None. Neither the child nor what it started outlives this call, nor
+    the process that asked for it."""
+    parent = os.getppid()
     child = os.fork() if hasattr(os, "fork") else 0
     if child == 0:
         in_child(job)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     began = time.monotonic()
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            code = os.waitstatus_to_exitcode(status)
-            return None if code == 0 else f"ended early (exit code {code}{_last_line(job)})"
-        if job.limit_s is not None and time.monotonic() - began > job.limit_s:
-            with contextlib.suppress(OSError):
-                os.killpg(child, signal.SIGKILL)
+    try:
+        while True:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                return None if code == 0 else f"ended early (exit code {code}{_last_line(job)})"
+            if job.limit_s is not None and time.monotonic() - began > job.limit_s:
+                return f"took more than {job.limit_s:.0f} s, and was stopped"
+            if os.getppid() != parent:
+                sys.exit(1)
+            time.sleep(0.01)
+    finally:
+        with contextlib.suppress(OSError):
+            os.killpg(child, signal.SIGKILL)
+        with contextlib.suppress(OSError):
             os.waitpid(child, 0)
-            return f"took more than {job.limit_s:.0f} s, and was stopped"
-        time.sleep(0.01)
 
 
 def in_child(job: Job) -> None:
@@ -150,13 +164,14 @@ def in_child(job: Job) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for descriptor, target in ((0, nothing), (1, sink), (2, sink)):
         os.dup2(target, descriptor)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     code = 1
     try:
+        if job.folder is not None:
+            os.chdir(job.folder)
         perform(job.order)
         code = 0
     except BaseException:  # noqa: BLE001 - whatever it was, it is told in the file
-        import traceback
-
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):

@@ -14,10 +14,12 @@ from gradscope.verdict import Remedy, finite_or_text
 
 
 class Result(StrEnum):
-    """cures: better, and no error is left. helps: better, and still ill, or not judged again."""
+    """cures: better, and no error is left. helps: better, and still ill, or not judged again. left
+    behind: better with the seeds that were tried, and others were further ahead."""
 
     CURES = "cures"
     HELPS = "helps"
+    BEHIND = "left behind"
     NO_EFFECT = "no effect"
     WORSE = "worse"
     NOT_APPLIED = "could not be applied"
@@ -94,6 +96,8 @@ class Trial:
     runs: int = 0
     cannot: str | None = None
     notes: tuple[str, ...] = ()
+    files: Files | None = field(default=None, repr=False)
+    """The program as it was read."""
 
     @property
     def best(self) -> Outcome | None:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from gradscope.errors import UsageError
 
-NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)"
+NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)"
 NAMED = re.compile(
-    rf"([A-Za-z_][\w@/.\-]*)(?:\s*\))?\s*(?:[:=]|\bis\b|\bof\b|->)?\s*\(?\[?\s*({NUMBER})(?![\w.])(\s*%)?", re.I
+    rf"""([A-Za-z_][\w@/.\-]*)["']?\s*\)?\s*(?:[:=]|\bis\b|\bof\b|->)?\s*[(\[]?\s*(?<![\w.])({NUMBER})(?!\.?\w)(?!/\d)(\s*%)?""",
+    re.I,
 )
+"""A name and the number behind it; not `9888/10000`, nor the `1` of `v1.2`."""
 HIGHER = ("accuracy", "acc", "r2", "score", "auc", "auroc", "f1", "precision", "recall", "iou", "dice", "bleu", "map")
 LOWER = ("loss", "error", "err", "mae", "mse", "rmse", "mape", "nll", "perplexity", "ppl", "wer", "cer", "bpc")
 OUTSIDE = ("metric", "test", "val", "valid", "validation", "held", "eval", "dev", "final")
@@ -51,7 +53,7 @@ def numbers_in(text: str) -> dict[str, float]:
             words = [w.lower().strip(":,()=-") for w in before[-2:] if re.fullmatch(r"[A-Za-z_]+[:,]?", w)]
             for name in {word, " ".join([*words, word]), " ".join([*words[-1:], word])}:
                 found.pop(name, None)
-                found[name] = float(match[2])
+                found[name] = float(match[2].replace(",", ""))
     return found
 
 

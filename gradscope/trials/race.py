@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from gradscope.trials.effect import Effect
+from gradscope.trials.effect import Effect, comparable_by_ratio
 from gradscope.trials.printed import Measure
 
 CONTROL = -1
@@ -67,8 +67,9 @@ class Race:
 
     def effect(self, arm: int) -> Effect | None:
         """How much better an arm is; None where it did not run beside the control."""
-        control, treated = self._values(CONTROL), self._values(arm)
-        effect = Effect(self.measure, {s: v for s, v in control.items() if s in treated}, treated)
+        control, values = self._values(CONTROL), [f.value for (a, _), f in self.finishes.items() if a != CONTROL]
+        ratio = comparable_by_ratio(self.measure, control.values(), values)
+        effect = Effect(self.measure, control, self._values(arm), ratio)
         return effect if effect.seeds else None
 
     def failure(self, arm: int) -> str | None:
@@ -94,7 +95,7 @@ class Race:
                 future.result()
 
     def _one(self, arm: int, seed: int, planned: int) -> None:
-        if self.late and (CONTROL, seed) in self.finishes:
+        if (arm, seed) in self.finishes or (self.late and (arm != CONTROL or seed)):
             return
         self.finishes[arm, seed] = self.run(arm, seed)
         if self.on_progress is not None:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
 import linecache
 import math
-import os
-import random
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -22,20 +16,10 @@ from typing import Any
 from gradscope.check import check_script
 from gradscope.errors import ScriptFailed
 from gradscope.fit import fit_of
-from gradscope.imports import when_imported
 from gradscope.scope import Enough
 from gradscope.script import open_script
 from gradscope.settings import Settings
-
-SEEDS = {
-    "numpy": ("random.seed",),
-    "torch": ("manual_seed",),
-    "tensorflow": ("random.set_seed",),
-    "keras": ("utils.set_random_seed",),
-}
-"""What seeds the streams of each library. Some scripts call them with a number of their own."""
-SAID = "SEED"
-"""The environment variable by which a program is told its seed, where it asks for it."""
+from gradscope.trials.seeding import asks, seeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +41,7 @@ class Order:
 def perform(order: Order) -> None:
     """Runs an order, and writes what it saw to its file."""
     remember(order)
-    with seeded(order.seed, shifting=SAID not in order.text):
+    with seeded(order.seed, moving=not asks([order.text, *order.overlay.values()])):
         found = observe(order) if order.observed else run(order)
     Path(order.result).write_text(json.dumps(found), "utf-8")
 
@@ -128,40 +112,3 @@ def last_loss(history: Any) -> float | None:
     losses = history.run("loss")[-max(5, history.steps // 10) :]
     found = sorted(float(x) for x in losses if not math.isnan(x))
     return found[len(found) // 2] if found else None
-
-
-@contextlib.contextmanager
-def seeded(seed: int, *, shifting: bool) -> Iterator[None]:
-    """Seeds every stream, told by the environment too. shifting: a seed that the program sets itself is moved by this
-    one, so that runs of different seeds differ."""
-    os.environ[SAID] = str(seed)
-    random.seed(seed)
-    with contextlib.ExitStack() as waiting:
-        if shifting and seed:
-            shift(random, "seed", seed)
-        for library, functions in SEEDS.items():
-            waiting.enter_context(when_imported(library, partial(seed_library, library, functions, seed, shifting)))
-        yield
-
-
-def seed_library(library: str, functions: tuple[str, ...], seed: int, shifting: bool) -> None:
-    """Seeds one library as soon as it is there."""
-    module = sys.modules[library]
-    for path in functions:
-        *parents, name = path.split(".")
-        holder = module
-        for parent in parents:
-            holder = getattr(holder, parent, None) or importlib.import_module(f"{library}.{parent}")
-        getattr(holder, name)(seed)
-        if shifting and seed:
-            shift(holder, name, seed)
-
-
-def shift(holder: Any, name: str, seed: int) -> None:
-    """A seeding function that adds a seed to what it is given."""
-    original = getattr(holder, name)
-
-    def moved(value: Any = None, *args: Any, **kwargs: Any) -> Any:
-        return original(value + 1000 * seed if isinstance(value, int) else value, *args, **kwargs)
-
-    setattr(holder, name, moved)

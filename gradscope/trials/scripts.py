@@ -7,6 +7,7 @@ import json
 import math
 import os
 import queue
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,8 @@ from gradscope.trials.plan import Plan
 from gradscope.trials.printed import Measure, chosen, named, numbers_in
 from gradscope.trials.race import CONTROL, Finish, Race
 from gradscope.trials.rerun import Order
-from gradscope.trials.verdicts import FINALISTS, Arm, combinable, names_of, order_of, outcome_of, remedies_of
+from gradscope.trials.scratch import can_be_copied, copied
+from gradscope.trials.verdicts import FINALISTS, Arm, combinable, cured, names_of, order_of, outcome_of, remedies_of
 from gradscope.verdict import Remedy
 
 PATIENCE = 4.0
@@ -42,6 +44,8 @@ class Runner:
     settings: Settings
     folder: Path
     pool: queue.Queue[Server]
+    apart: bool = True
+    """Whether each run has a copy of the working directory."""
     measure: Measure | None = None
     longest_s: float = 0.0
     count: int = 0
@@ -58,7 +62,10 @@ class Runner:
         )
         server = self.pool.get()
         try:
-            why = server.run(Job(order, str(printed), limit_s))
+            copy = copied(Path.cwd(), result.with_suffix(".dir")) if self.apart else None
+            why = server.run(Job(order, str(printed), limit_s, str(copy) if copy is not None else None))
+            if copy is not None:
+                shutil.rmtree(copy, ignore_errors=True)
         finally:
             self.pool.put(server)
         try:
@@ -83,19 +90,21 @@ def try_script(file: Path, arguments: Sequence[str], settings: Settings, plan: P
     if not before:
         why = report.cannot or "nothing was found: there is nothing to cure"
         return Trial((), (), framework=report.framework, cannot=why, seconds=time.monotonic() - began)
-    files = read(file, report.framework or "torch")
+    files = read(file, report.framework or "torch", tuple(arguments))
     arms = arms_of(report, files, plan.only)
     if all(a.files is None for a in arms):
         outcomes = tuple(Outcome(a.remedies, a.verdict, Result.NOT_APPLIED, why=a.why) for a in arms)
         why = "none of its remedies could be written into it" if arms else "its verdicts have no such remedy"
         seconds = time.monotonic() - began
         return Trial(outcomes, before, framework=report.framework, cannot=why, seconds=seconds)
-    threads = max(1, (os.cpu_count() or 1) // plan.jobs)
+    apart = can_be_copied(Path.cwd())
+    jobs = plan.jobs if apart else 1
+    threads = max(1, (os.cpu_count() or 1) // jobs)
     with (
         tempfile.TemporaryDirectory(prefix="gradscope-") as folder,
-        servers(plan.jobs, files.script.text, threads) as pool,
+        servers(jobs, files.script.text, threads) as pool,
     ):
-        runner = Runner(file, arguments, settings, Path(folder), pool)
+        runner = Runner(file, arguments, settings, Path(folder), pool, apart)
         return hold(runner, files, arms, before, report, plan, began)
 
 
@@ -105,7 +114,11 @@ def hold(
     """The race, the second judgement of those that are better, and the best two together."""
     ready = [a for a in arms if a.files is not None]
     started = time.monotonic()
-    first = runner.run(files, 0, observed=False, limit_s=None)
+    limit = max(began + plan.budget_s - started, SHORTEST_S)
+    first = runner.run(files, 0, observed=False, limit_s=limit)
+    if "numbers" not in first:
+        why = f"the program as it is {first['failure']}; give a longer --budget"
+        return Trial((), before, framework=report.framework, cannot=why, seconds=time.monotonic() - began, runs=1)
     runner.longest_s = time.monotonic() - started
     numbers = first.get("numbers", {})
     measure = chosen(numbers, plan.metric, higher=plan.higher)
@@ -113,31 +126,45 @@ def hold(
     observed = measure is None
     if measure is None:
         notes = (f"compared by the training alone, at its losses: the program printed {named(numbers)}",)
-        first = runner.run(files, 0, observed=True, limit_s=None)
+        first = runner.run(files, 0, observed=True, limit_s=5 * limit)
         fit = first.get("fit") is not None
         name = "error / that of a constant prediction" if fit else "loss"
         measure = Measure(name, higher=False, occurrence="training")
     run = running(runner, files, ready, measure, observed=observed)
-    race = Race(run, measure, len(ready), range(plan.seeds), began + plan.budget_s, plan.jobs, plan.on_progress)
+    race = Race(
+        run, measure, len(ready), range(plan.seeds), began + plan.budget_s, runner.pool.qsize(), plan.on_progress
+    )
     race.favoured = frozenset(n for n, a in enumerate(ready) if a.verdict == ready[0].verdict)
     race.finishes[CONTROL, 0] = finish_of(first, measure)
     race.hold()
     outcomes = [replace(judged_once(race, number, arm), place=number) for number, arm in enumerate(ready)]
-    outcomes = again(runner, outcomes)
+    outcomes = again(runner, outcomes, before, race.deadline)
     both = combined(outcomes)
     if both is not None and not race.late:
-        outcomes += again(runner, [raced_alone(runner, both, files, race, measure, observed=observed)])
+        outcomes += again(
+            runner, [raced_alone(runner, both, files, race, measure, observed=observed)], before, race.deadline
+        )
     outcomes += [Outcome(a.remedies, a.verdict, Result.NOT_APPLIED, why=a.why) for a in arms if a.files is None]
+    values = {s: f.value for (a, s), f in sorted(race.finishes.items()) if a == CONTROL}
+    notes += told_of(runner)
     return Trial(
         tuple(sorted(outcomes, key=order_of)),
         before,
         measure,
-        {s: f.value for (a, s), f in sorted(race.finishes.items()) if a == CONTROL},
+        values,
         report.framework,
         time.monotonic() - began,
         runner.count,
         notes=notes,
+        files=files,
     )
+
+
+def told_of(runner: Runner) -> tuple[str, ...]:
+    """What one has to know of the runs."""
+    if runner.apart:
+        return ()
+    return ("the working directory is too large to be copied: runs took turns in it, and may have left files",)
 
 
 def arms_of(report: Report, files: Files, only: Sequence[str] = ()) -> list[Arm]:
@@ -203,13 +230,15 @@ def judged_once(race: Race, number: int, arm: Arm) -> Outcome:
     return outcome_of(arm, race.effect(number), why, stopped=number in race.stopped)
 
 
-def again(runner: Runner, outcomes: list[Outcome]) -> list[Outcome]:
+def again(runner: Runner, outcomes: list[Outcome], before: tuple[str, ...], deadline: float) -> list[Outcome]:
     """The outcomes, the best of them and the first that was meant for the cause judged again: those that have no error
-    left cure."""
+    left cure. After the deadline only the best of them is."""
     found = sorted(outcomes, key=order_of)
     helping = [at for at, o in enumerate(found) if o.result is Result.HELPS and o.files is not None]
     cause = min(helping, key=lambda at: found[at].place, default=None)
     for at in dict.fromkeys([*helping[:FINALISTS], *([] if cause is None else [cause])]):
+        if at != helping[0] and time.monotonic() > deadline:
+            break
         one, limit = found[at], None if runner.limit_s is None else 5 * runner.limit_s
         assert one.files is not None
         seen = runner.run(one.files, 0, observed=True, limit_s=limit)
@@ -217,8 +246,8 @@ def again(runner: Runner, outcomes: list[Outcome]) -> list[Outcome]:
             found[at] = replace(one, why=f"not judged again: {seen.get('failure')}")
             continue
         after = tuple(dict.fromkeys(n for n, severity in seen["verdicts"] if severity != "info"))
-        left = one.verdict in after or any(severity == "error" for _, severity in seen["verdicts"])
-        found[at] = replace(one, after=after, result=Result.HELPS if left else Result.CURES)
+        gone = cured(one, before, seen["verdicts"])
+        found[at] = replace(one, after=after, result=Result.CURES if gone else Result.HELPS)
     return found
 
 

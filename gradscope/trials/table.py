@@ -61,7 +61,7 @@ def gain(effect: Effect, one: Outcome) -> str:
 
 def times(gain: float) -> str:
     """A log ratio as a factor."""
-    return f"x{math.exp(-gain):.3g}" if gain < 700 else "x0"
+    return f"x{math.exp(min(max(-gain, -700), 700)):.3g}"
 
 
 def middle(values: object) -> float:

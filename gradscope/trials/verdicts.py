@@ -49,8 +49,16 @@ def outcome_of(arm: Arm, effect: Effect | None, failure: str | None, *, stopped:
     if effect is None:
         return replace(made, result=Result.NOT_TRIED, why="the budget was spent")
     if effect.better:
-        return replace(made, result=Result.HELPS)
+        return replace(made, result=Result.BEHIND if stopped else Result.HELPS)
     return replace(made, result=Result.WORSE if effect.worse else Result.NO_EFFECT)
+
+
+def cured(one: Outcome, before: Sequence[str], found: Sequence[tuple[str, str]]) -> bool:
+    """Whether no error is left in a treated program, nor the verdict that the remedy was for, nor a warning that was
+    there before. found: (name, severity) of its verdicts."""
+    left = {name for name, _ in found}
+    grave = any(severity == str(Severity.ERROR) for _, severity in found)
+    return not grave and one.verdict not in left and not left & set(before)
 
 
 def combinable(outcomes: Sequence[Outcome]) -> tuple[Remedy, Remedy] | None:

@@ -24,9 +24,9 @@ from gradscope.trials.outcome import Outcome, Result, Trial
 from gradscope.trials.plan import Plan
 from gradscope.trials.printed import Measure
 from gradscope.trials.race import CONTROL, Finish, Race
-from gradscope.trials.rerun import seeded
-from gradscope.trials.verdicts import Arm, combinable, names_of, order_of, outcome_of, remedies_of
-from gradscope.verdict import Remedy, Severity
+from gradscope.trials.seeding import asks, reseed, seeded
+from gradscope.trials.verdicts import Arm, combinable, cured, names_of, order_of, outcome_of, remedies_of
+from gradscope.verdict import Remedy
 from gradscope.workload import Workload
 
 SCALING = frozenset({"scale-target", "loss-scaling"})
@@ -59,7 +59,7 @@ def try_workload_of(file: Path, settings: Settings, plan: Plan, *, quiet: bool =
     script = open_script(file)
 
     def make(seed: int) -> Workload:
-        with seeded(seed, shifting="SEED" not in file.read_text("utf-8")):
+        with seeded(seed, moving=not asks([file.read_text("utf-8")])):
             return workload_of(script.load(), file)
 
     with silenced(quiet):
@@ -95,11 +95,14 @@ class Trainer:
         for remedy in remedies:
             workload = treated(workload, remedy, self.adapter)
         workload = self.adapter.fresh(workload, seed)
+        reseed(seed)  # whatever drawing the weights has taken from the streams: batches are the same
         scope = Scope(self.settings, steps=self.settings.steps)
         with suppress(Enough), self.adapter.session(scope) if seed == 0 else nullcontext():
             self.adapter.train(scope, workload)
         if any(r.name in SCALING for r in remedies):
             workload = replace(workload, loss=given.loss)
+        elif workload.loss is not given.loss and given.metric is None:
+            raise CannotApply("it changes what the loss means: give the workload a metric to compare by")
         score = self.adapter.evaluate(workload)
         return Trained(score.loss, score.metric, scope.report())
 
@@ -214,6 +217,6 @@ def _outcome(trainer: Trainer, race: Race, number: int) -> Outcome:
     report = trainer.reports.get(number)
     if report is None or one.result not in {Result.HELPS, Result.NO_EFFECT, Result.WORSE}:
         return one
-    after = names_of(report)
-    gone = one.verdict not in after and all(v.severity is not Severity.ERROR for v in report.verdicts)
-    return replace(one, after=after, result=Result.CURES if gone and one.result is Result.HELPS else one.result)
+    gone = cured(one, names_of(trainer.reports[CONTROL]), [(v.name, str(v.severity)) for v in report.verdicts])
+    better = one.result is Result.HELPS
+    return replace(one, after=names_of(report), result=Result.CURES if gone and better else one.result)

@@ -60,3 +60,9 @@ def test_where_several_places_or_none_are_known_it_is_changed_where_it_is_used(t
 )
 def test_a_number_is_shown_as_one_writes_it(value, text):
     assert shown(value) == text
+
+
+def test_an_option_that_is_given_is_changed_where_it_is_used():
+    one = Source(Path("train.py").resolve(), ARGPARSE, arguments=("--learning-rate=0.3",))
+    node = next(c.args[0] for c in one.calls() if one.of(c.func) == "use")
+    assert one.edited([number_edit(one, node, 0.1)]).text.endswith("use(0.1)\n")

@@ -15,7 +15,8 @@ def train(model, data):
     größe = torch.optim.SGD(model.parameters(), lr=0.1)  # keep me
     for x, y in data:
         loss = criterion(model(x), y)
-        loss.backward(); größe.step()
+        loss.backward()
+        größe.step()
     if größe:
         pass
 """
@@ -121,3 +122,22 @@ def test_a_keyword_is_found_by_its_name():
     one = source("f(1, a=2)\n")
     assert one.of(keyword(one.calls()[0], "a")) == "2"
     assert keyword(one.calls()[0], "b") is None
+
+
+def test_equal_edits_are_made_once():
+    one = source("lr = 0.5\n")
+    assert one.edited([Edit(5, 8, "0.1"), Edit(5, 8, "0.1")]).text == "lr = 0.1\n"
+
+
+def test_edits_that_meet_are_refused():
+    one = source("lr = 0.5\n")
+    with pytest.raises(CannotApply, match="two of its changes would meet in one place"):
+        one.edited([Edit(5, 8, "0.1"), Edit(5, 8, "0.2")])
+
+
+@pytest.mark.parametrize("edit", ["before", "after", "without"])
+def test_a_line_of_several_statements_is_left_alone(edit):
+    one = source("a()\nb(); c()\n")
+    statement = one.tree.body[1]
+    with pytest.raises(CannotApply, match="line 2: several statements stand in one line"):
+        one.edited([getattr(one, edit)(statement, *(["x()"] if edit != "without" else []))])

@@ -3,14 +3,15 @@
 import math
 
 import pytest
-from gradscope.trials.effect import Effect
+from gradscope.trials.effect import Effect, comparable_by_ratio
 from gradscope.trials.printed import Measure
 
 ACCURACY, LOSS = Measure("accuracy", higher=True), Measure("loss", higher=False)
 
 
 def effect(control, treated, measure=ACCURACY):
-    return Effect(measure, dict(enumerate(control)), dict(enumerate(treated)))
+    ratio = comparable_by_ratio(measure, control, treated)
+    return Effect(measure, dict(enumerate(control)), dict(enumerate(treated)), ratio)
 
 
 def test_the_interval_is_students():
@@ -66,3 +67,13 @@ def test_seeds_that_only_one_has_are_left_out():
 def test_an_effect_is_plain_data():
     data = effect([math.nan], [0.3]).as_dict()
     assert (data["control"], data["treated"], data["gain"]) == (["nan"], [0.3], "inf")
+
+
+def test_equal_gains_have_no_interval():
+    assert effect([0.0, 0.0], [0.5, 0.5]).interval() is None
+
+
+def test_chance_is_that_of_all_runs_of_the_control():
+    """A treated program that ran once is held to what seeds do to the control."""
+    one = Effect(LOSS, {0: 1.0, 1: 0.5, 2: 2.0}, {0: 0.85}, ratio=True)
+    assert not one.better

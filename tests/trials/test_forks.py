@@ -1,10 +1,15 @@
 """Programs run in children of a process that has imported for them."""
 
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from gradscope.trials.forks import Job, imports_of, servers
 from gradscope.trials.rerun import Order
+from gradscope.trials.scratch import copied
 
 
 @pytest.fixture
@@ -90,3 +95,59 @@ def test_source_code_is_that_of_the_changed_text(run):
 )
 def test_what_is_imported_beforehand(text, names):
     assert imports_of(text) == names
+
+
+def test_the_children_end_with_the_process_that_asked(tmp_path):
+    text = f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
+    asking = (
+        "import sys\nfrom gradscope.trials.forks import Job, Server\nfrom gradscope.trials.rerun import Order\n"
+        f"order = Order({str(tmp_path / 'train.py')!r}, {text!r}, {str(tmp_path / 'r.json')!r})\n"
+        f"Server([], 1).run(Job(order, {str(tmp_path / 'out.txt')!r}))\n"
+    )
+    (tmp_path / "train.py").write_text("")
+    asker = subprocess.Popen([sys.executable, "-c", asking])
+    try:
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    finally:
+        asker.kill()
+        asker.wait()
+    child = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not alive(child))
+
+
+def wait_until(condition):
+    """Waits until something is so; fails after a minute."""
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it never came about")
+
+
+def alive(process):
+    """Whether a process runs and is not merely waiting to be buried."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_what_a_program_started_ends_with_it(run):
+    text = "import subprocess, sys\nsleep = 'import time; time.sleep(60)'\n"
+    text += "print(subprocess.Popen([sys.executable, '-c', sleep]).pid)"
+    started = int(run(text)[0][2])
+    wait_until(lambda: not alive(started))
+
+
+def test_a_run_has_a_working_directory_of_its_own(tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "data.txt").write_text("1")
+    folder = copied(tmp_path / "here", tmp_path / "copy")
+    file = tmp_path / "train.py"
+    file.write_text("")
+    text = "x = open('data.txt').read()\nopen('data.txt', 'w').write('changed')\nprint(x)"
+    with servers(1, "", 1) as pool:
+        order = Order(str(file), text, str(tmp_path / "r.json"))
+        assert pool.get().run(Job(order, str(tmp_path / "out.txt"), 60.0, str(folder))) is None
+    assert (tmp_path / "out.txt").read_text() == "1\n"
+    assert (tmp_path / "here" / "data.txt").read_text() == "1"

@@ -20,6 +20,9 @@ EPOCHS = "epoch 1 loss 0.9 acc 0.4\nepoch 2 loss 0.5 acc 0.8\n"
         ("loss nan", "loss", math.nan),
         ("mae = -inf", "mae", -math.inf),
         ("Accuracy: (0.5)", "accuracy", 0.5),
+        ("test accuracy: 0.93.", "test accuracy", 0.93),
+        ('{"test_loss": 0.31, "n": 3}', "test_loss", 0.31),
+        ("price error 1,234.5 per house", "price error", 1234.5),
     ],
 )
 def test_a_number_is_told_by_the_name_before_it(line, name, value):
@@ -31,7 +34,9 @@ def test_the_last_number_of_a_name_counts():
     assert numbers_in(EPOCHS)["loss"] == 0.5
 
 
-@pytest.mark.parametrize("line", ["no number here", "version v1.2.3", "2024-01-01", ""])
+@pytest.mark.parametrize(
+    "line", ["no number here", "accuracy 9888/10000", "loss v1.2", "version v1.2.3", "2024-01-01", ""]
+)
 def test_what_names_no_number_tells_none(line):
     assert all(direction(name) is None for name in numbers_in(line))
 

@@ -48,6 +48,19 @@ def test_an_arm_that_fails_does_not_run_again():
     assert one.failure(1) is None
 
 
+def test_an_arm_that_was_left_behind_does_not_win():
+    """One run of it says little: what seeds do to the control is known from all of its runs."""
+    noisy = {0: 0.5, 1: 0.3, 2: 0.7}
+    gains = [0.55, 0.6, 0.65, 0.7, 0.75, 0.8]
+    one = Race(
+        lambda arm, seed: Finish(noisy[seed] + (0 if arm == CONTROL else gains[arm] - 0.5)),
+        ACCURACY, 6, range(3), math.inf,
+    )  # fmt: skip
+    one.hold()
+    assert not one.effect(0).better
+    assert one.effect(5).better
+
+
 def test_nothing_is_begun_after_the_deadline_but_the_control():
     one, ran = race([0.9, 0.9], deadline=time.monotonic() - 1)
     assert ran[0] == (CONTROL, 0)
