@@ -9,10 +9,13 @@ from gradscope.program.names import (
     OPTIMIZERS,
     called,
     calls_of,
+    dotted,
     keras_word,
     model_names,
     optax_calls,
+    optimizer_names,
     optimizers_by_name,
+    receiver,
     step_calls,
     torch_word,
 )
@@ -38,9 +41,9 @@ def clipped(source: Source, torch: str, keras: str, limit: float) -> Source:
         return source.edited([source.with_argument(c, TRAINERS[called(c)], shown(limit)) for c in trainers])
     if source.framework == "torch":
         word, models = torch_word(source, f"nn.utils.{torch}"), model_names(source)
-        statements = {source.span(s): s for s in (source.statement_of(c) for c in step_calls(source))}
         lines = "\n".join(f"{word}({m}.parameters(), {shown(limit)})" for m in trained(source, models))
-        return source.edited([source.before(s, lines) for s in statements.values()])
+        above = {source.span(s): (s, c) for c in step_calls(source) for s in [source.statement_of(c)]}
+        return source.edited([source.before(s, _unscaled(source, c) + lines) for s, c in above.values()])
     made = calls_of(source, *OPTIMIZERS)
     if made:
         return source.edited([source.with_argument(c, keras, shown(limit)) for c in made])
@@ -49,6 +52,16 @@ def clipped(source: Source, torch: str, keras: str, limit: float) -> Source:
         raise CannotApply("no optimizer is made in this file")
     word = keras_word(source, "optimizers")
     return source.edited([source.instead(n, f"{word}.{kind}({keras}={shown(limit)})") for n, kind in named])
+
+
+def _unscaled(source: Source, step: ast.Call) -> str:
+    """The line that a limit needs where a GradScaler takes the step, as gradients are multiplied until then."""
+    optimizers = set(optimizer_names(source))
+    given = [a for a in step.args if dotted(a) in optimizers]
+    if not given or receiver(step) in optimizers:
+        return ""
+    line = f"{source.of(step.func.value)}.unscale_({source.of(given[0])})"  # type: ignore[attr-defined]
+    return "" if any(source.of(c) == line for c in calls_of(source, "unscale_")) else f"{line}\n"
 
 
 def trained(source: Source, models: list[str]) -> list[str]:

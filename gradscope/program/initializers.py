@@ -7,6 +7,8 @@ from gradscope.program.activations import LAYERS
 from gradscope.program.names import OPTIMIZERS, called, calls_of, model_names, torch_word
 from gradscope.program.source import Edit, Source, keyword
 
+WITHOUT = frozenset({"Bidirectional", "Embedding", "RNN"})
+"""Layers of Keras that take no kernel_initializer."""
 TORCH = """for module in {model}.modules():
     if isinstance(module, ({nn}.Linear, {nn}.Conv1d, {nn}.Conv2d)):
         {nn}.init.{function}(module.weight{more})
@@ -26,7 +28,7 @@ def drawn_anew(source: Source, function: str, more: str, keras: str) -> Source:
         return source.edited([source.before(source.statement_of(made[0]), lines)])
     edits: list[Edit] = []
     for call in source.calls():
-        if not LAYERS.match(called(call)) or called(call) == "Bidirectional":
+        if not LAYERS.match(called(call)) or called(call) in WITHOUT:
             continue
         edits.append(source.with_argument(call, "kernel_initializer", f'"{keras}"'))
         if keyword(call, "bias_initializer") is not None:

@@ -1,32 +1,39 @@
-"""Schedules: a learning rate that follows the number of the step, by the framework's own classes."""
+"""Schedules: a learning rate that follows the number of the step, by a class of torch.optim.lr_scheduler."""
 
 from __future__ import annotations
 
+import ast
+
 from gradscope.errors import CannotApply
-from gradscope.program.names import calls_of, keras_word, optimizer_calls, rate_of, step_calls, target_of, torch_word
-from gradscope.program.numbers import number_of
+from gradscope.program.names import calls_of, dotted, optimizer_calls, receiver, step_calls, target_of, torch_word
 from gradscope.program.source import Source
 
 
-def scheduled(source: Source, torch: str, keras: str) -> Source:
-    """The source with a schedule. torch: a class of torch.optim.lr_scheduler and its arguments behind the optimizer.
-    keras: one of keras.optimizers.schedules and its arguments, where {rate} is the learning rate."""
+def scheduled(source: Source, kind: str, arguments: str) -> Source:
+    """The source of a PyTorch program with a schedule of its first optimizer, behind that one's steps. arguments: those
+    behind the optimizer."""
     made = optimizer_calls(source)[0]
-    if source.framework != "torch":
-        given = rate_of(made)
-        if given is None or number_of(source, given) is None:
-            raise CannotApply("its optimizer is not given a number as learning rate in this file")
-        word = keras_word(source, "optimizers")
-        return source.edited([source.instead(given, f"{word}.schedules.{keras.replace('{rate}', source.of(given))}")])
     name = target_of(source, made)
     if name is None:
         raise CannotApply("its optimizer has no name in this file")
     if any(c for c in calls_of(source, "step") if "sched" in source.of(c).lower()):
         raise CannotApply("it has a schedule already")
-    kind, _, arguments = torch.partition("(")
     schedule = "self.schedule" if name.startswith("self.") else "schedule"
-    word = torch_word(source, "optim")
-    line = f"{schedule} = {word}.lr_scheduler.{kind}({name}, {arguments}"
-    steps = {source.span(s): s for s in (source.statement_of(c) for c in step_calls(source))}
+    line = f"{schedule} = {torch_word(source, 'optim')}.lr_scheduler.{kind}({name}, {arguments})"
+    steps = {source.span(s): s for s in (source.statement_of(c) for c in _steps(source, name))}
+    around = source.function_of(made)
+    if isinstance(around, ast.FunctionDef) and schedule == "schedule":
+        start, end = source.span(around)
+        if any(not start <= at[0] < end for at in steps):
+            raise CannotApply("its optimizer is made in one function and steps in another")
     edits = [source.after(s, f"{schedule}.step()") for s in steps.values()]
     return source.edited([source.after(source.statement_of(made), line), *edits])
+
+
+def _steps(source: Source, name: str) -> list[ast.Call]:
+    """The steps of one optimizer; all of them where there is only one, which has another name there."""
+    found = step_calls(source)
+    ours = [c for c in found if name in {receiver(c), *(dotted(a) for a in c.args)}]
+    if not ours and len(optimizer_calls(source)) > 1:
+        raise CannotApply(f"no {name}.step() stands in this file")
+    return ours or found

@@ -29,7 +29,8 @@ def connect_parameter(source: Source, site: Site) -> Source:
         edits += [e for call in ast.walk(function) if isinstance(call, ast.Call) for e in _cut(source, call)]
     if not edits:
         end = max((source.span(c)[0] for c in source.calls() if called(c) == "backward"), default=0)
-        edits = [e for call in source.calls() if source.span(call)[0] < end for e in _cut(source, call)]
+        before = [c for c in source.calls() if source.span(c)[0] < end and _leaves(source, c)]
+        edits = [e for call in before for e in _cut(source, call)]
     if not edits:
         raise CannotApply("no detach(), item() or numpy() stands on the way to the loss in this file")
     return source.edited(dict.fromkeys(edits))
@@ -39,6 +40,11 @@ def _helpers(source: Source) -> set[str]:
     """Methods that forward() calls."""
     inside = [n for f in source.walk(ast.FunctionDef) if getattr(f, "name", "") == "forward" for n in ast.walk(f)]
     return {n.func.attr for n in inside if isinstance(n, ast.Call) and dotted(n.func).startswith("self.")}  # type: ignore[attr-defined]
+
+
+def _leaves(source: Source, call: ast.Call) -> bool:
+    """Whether a call outside of a model is about a tensor that had a gradient: data is converted without detach()."""
+    return any(f".{word}()" in source.of(call) for word in ("detach", "item"))
 
 
 def _cut(source: Source, call: ast.Call) -> list[Edit]:

@@ -6,7 +6,8 @@ import ast
 import re
 
 from gradscope.errors import CannotApply
-from gradscope.program.names import called, calls_of
+from gradscope.program.loaders import training_calls
+from gradscope.program.names import called
 from gradscope.program.numbers import number_edit, number_of
 from gradscope.program.source import Source, keyword
 from gradscope.rewriting import Site, rewrite
@@ -16,9 +17,9 @@ NAME = re.compile(r"(?i)^(batch|batch_size|bs|minibatch|per_device_train_batch_s
 
 @rewrite
 def larger_batch(source: Source, site: Site) -> Source:
-    """The number of samples that the loader, fit() or a name says."""
+    """The number of samples that the loader of the training, fit() or a name says."""
     times = max(2.0, site.number("accumulate"))
-    for call in calls_of(source, "DataLoader", "fit", "batch"):
+    for call in training_calls(source, "DataLoader", "fit", "batch"):
         given = keyword(call, "batch_size")
         if given is None:  # DataLoader(data, 32) and dataset.batch(32)
             given = next(iter(call.args[{"DataLoader": 1, "batch": 0}.get(called(call), 9) :]), None)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from gradscope.errors import CannotApply
 from gradscope.program.names import tensorflow_word
 from gradscope.program.source import Source
 from gradscope.rewriting import Site, everywhere, rewrite
+
+LOSS = re.compile(
+    r"(?i)loss|criterion|objective|cost|mse|mae|bce|nll|huber|hinge|entropy|error|squared_difference|(^|[._])l[12]($|[_(])"
+)
+"""What the name of a call that is a loss has in it."""
 
 
 @everywhere
@@ -17,9 +23,10 @@ def match_shapes(source: Source, site: Site) -> Source:
     lines = site.lines(source)
     if not lines:
         raise CannotApply("the loss is computed in another file")
-    for node in source.walk(ast.Call, ast.BinOp):
-        at = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
-        pair = pair_of(node) if any(at[0] <= line <= at[1] for line in lines) else None
+    there = [n for n in source.walk(ast.Call, ast.BinOp) if any(n.lineno <= x <= n.end_lineno for x in lines)]  # type: ignore[attr-defined]
+    losses = [n for n in there if isinstance(n, ast.Call) and LOSS.search(source.of(n.func))]
+    for node in [*losses, *(n for n in there if isinstance(n, ast.BinOp))]:
+        pair = pair_of(node)
         if pair is not None:
             return source.edited([source.instead(side, flattened(source, side)) for side in pair])
     raise CannotApply(f"line {lines[0]}: no prediction and target stand there as two arguments or two sides of a minus")
@@ -28,7 +35,8 @@ def match_shapes(source: Source, site: Site) -> Source:
 def pair_of(node: ast.AST) -> tuple[ast.expr, ast.expr] | None:
     """The two of `loss(prediction, target)` or `prediction - target`."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
-        return node.left, node.right
+        pair = node.left, node.right
+        return None if any(isinstance(side, ast.Constant) for side in pair) else pair
     plain = isinstance(node, ast.Call) and len(node.args) == 2
     if isinstance(node, ast.Call) and plain and not any(isinstance(a, ast.Constant | ast.Lambda) for a in node.args):
         return node.args[0], node.args[1]

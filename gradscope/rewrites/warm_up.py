@@ -14,4 +14,4 @@ def warm_up(source: Source, site: Site) -> Source:
     if source.framework != "torch":
         raise CannotApply("Keras has no schedule that only warms up: its CosineDecay(warmup_steps=) does both")
     steps = round(site.number("steps"))
-    return scheduled(source, f"LambdaLR(lambda step: min(1.0, (step + 1) / {steps}))", "")
+    return scheduled(source, "LambdaLR", f"lambda step: min(1.0, (step + 1) / {steps})")

@@ -36,11 +36,6 @@ TABLE = [
     ("weight-decay", {"decay": 0.01}, [COMPILED.format("SGD(learning_rate=0.1, weight_decay=0.01)")]),
     ("replace-optimizer", {"optimizer": "Adam", "rate": 1e-3}, [COMPILED.format("Adam(learning_rate=0.001)")]),
     (
-        "cosine-schedule",
-        {"steps": 200},
-        [COMPILED.format("SGD(learning_rate=keras.optimizers.schedules.CosineDecay(0.1, 200, alpha=0.1))")],
-    ),
-    (
         "he-initialization",
         {},
         [
@@ -140,3 +135,12 @@ def test_a_comparison_gives_way_to_what_is_compared():
     text = TAPE.replace("tf.square(model(h) - y)", "tf.square(tf.cast(model(h) > 0.5, tf.float32) - y)")
     found = treated("smooth-operation", text, framework="tensorflow")
     assert changes(text, found) == ["loss = tf.reduce_mean(tf.square(model(h) - y))"]
+
+
+def test_an_embedding_is_not_given_the_initializer_of_a_kernel():
+    text = "import keras\nlayers = [keras.layers.Embedding(9, 4), keras.layers.RNN(cell), keras.layers.Dense(1)]\n"
+    found = treated("he-initialization", text, framework="tensorflow")
+    assert changes(text, found) == [
+        "layers = [keras.layers.Embedding(9, 4), keras.layers.RNN(cell), "
+        'keras.layers.Dense(1, kernel_initializer="he_normal")]'
+    ]

@@ -71,11 +71,6 @@ TABLE = [
         ],
     ),
     (
-        "cosine-schedule",
-        {"steps": 200},
-        ["schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=200)", "schedule.step()"],
-    ),
-    (
         "replace-optimizer",
         {"optimizer": "Adam", "rate": 1e-3},
         ["optimizer = torch.optim.Adam(model.parameters(), lr=0.001)"],
@@ -172,7 +167,8 @@ def test_a_module_that_is_called_and_in_no_optimizer_is_handed_over():
 def test_an_optimizer_of_a_part_gets_the_whole_model(part):
     text = (
         "import torch\nclass Net(torch.nn.Module):\n"
-        "    def __init__(self):\n        self.head = torch.nn.Linear(2, 2)\n    def forward(self, x):\n        return self.head(x)\n"
+        "    def __init__(self):\n        self.head = torch.nn.Linear(2, 2)\n"
+        "    def forward(self, x):\n        return self.head(x)\n"
         f"def configure(model):\n    return torch.optim.Adam({part}, lr=1e-3)\nmodel = Net()\nmodel(x)\n"
     )
     found = treated("register-parameter", text, quantity="in no optimizer")
