@@ -74,9 +74,21 @@ class Changed(SourceFileLoader):
 
 
 def remember(order: Order) -> None:
-    """The changed text stands for the file wherever Python looks for source: in tracebacks, and for AutoGraph."""
-    for name, text in {str(Path(order.path).resolve()): order.text, **order.overlay}.items():
-        linecache.cache[name] = (len(text), None, [f"{x}\n" for x in text.split("\n")], name)
+    """The changed text stands for the file wherever Python looks for source: in tracebacks, and for AutoGraph, which has
+    files read once more before it looks (linecache.updatecache)."""
+    texts = {str(Path(order.path).resolve()): order.text, **order.overlay}
+    original = linecache.updatecache
+
+    def updatecache(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:
+        if filename not in texts:
+            return original(filename, module_globals)
+        lines = [f"{x}\n" for x in texts[filename].split("\n")]
+        linecache.cache[filename] = (len(texts[filename]), None, lines, filename)
+        return lines
+
+    linecache.updatecache = updatecache
+    for name in texts:
+        updatecache(name)
     if order.overlay:
         sys.meta_path.insert(0, Overlay(order.overlay))
 

@@ -80,8 +80,14 @@ def test_a_program_that_kills_itself_says_so(run):
 
 
 def test_source_code_is_that_of_the_changed_text(run):
-    text = "import inspect\ndef f():\n    return 'changed'\nprint(inspect.getsource(f))"
-    assert "return 'changed'" in run(text)[0][2]
+    text = "import inspect, linecache\ndef f():\n    return 'changed'\nlinecache.updatecache(__file__)\n"
+    assert "return 'changed'" in run(text + "print(inspect.getsource(f))")[0][2]
+
+
+def test_graphs_of_tensorflow_are_made_of_the_changed_text(run):
+    pytest.importorskip("tensorflow")
+    text = "import tensorflow as tf\n@tf.function\ndef f(x):\n    return x * 2\nprint(float(f(tf.constant(3.0))))\n"
+    assert run(text)[0][2].splitlines()[-1] == "6.0"
 
 
 @pytest.mark.parametrize(
