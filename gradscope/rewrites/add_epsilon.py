@@ -6,7 +6,8 @@ import ast
 
 from gradscope.errors import CannotApply
 from gradscope.program.names import called, dotted, tensorflow_word, torch_word
-from gradscope.program.source import Edit, Source
+from gradscope.program.source import Edit, Source, keyword
+from gradscope.rewrites.smooth_operation import held
 from gradscope.rewriting import Site, everywhere, rewrite
 
 SPREADS = ("std", "norm", "sigma", "var", "scale", "deviation", "count", "total", "max")
@@ -16,7 +17,8 @@ SPREADS = ("std", "norm", "sigma", "var", "scale", "deviation", "count", "total"
 @everywhere
 @rewrite
 def add_epsilon(source: Source, _site: Site) -> Source:
-    """Arguments of log and sqrt, and what is divided by, kept away from zero; exp(x) / sum(exp(x)) as a softmax."""
+    """Arguments of log and sqrt, and what is divided by, kept away from zero; exp(x) / sum(exp(x)) as a softmax along
+    the dimension of its sum."""
     edits: list[Edit] = []
     for node in source.walk(ast.BinOp, ast.Call):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
@@ -66,21 +68,43 @@ def _division(source: Source, node: ast.BinOp) -> list[Edit]:
     below = node.right
     if isinstance(below, ast.Constant) or _is_safe(source, below):
         return []
-    above = node.left
-    if (
-        isinstance(above, ast.Call)
-        and called(above) == "exp"
-        and ".sum(" in source.of(below)
-        and "exp" in source.of(below)
-    ):
-        scores = above.args[0] if above.args else above.func.value  # type: ignore[attr-defined]
-        if source.framework == "torch":
-            return [source.instead(node, f"{torch_word(source, 'softmax')}({source.of(scores)}.float(), dim=-1)")]
-        return [source.instead(node, f"{tensorflow_word(source, 'nn.softmax')}({source.of(scores)})")]
+    scores = _scores(node.left)
+    total = _total(source, below)
+    if scores is not None and total is not None and ast.unparse(total[0]) == ast.unparse(scores):
+        return [source.instead(node, _softmax(source, scores, total[1]))]
     text = source.of(below)
     if any(w in text.lower() for w in SPREADS) and not text.isupper() and "size" not in text:
         return [source.instead(below, f"({text} + 1e-2)" if _is_numpys(source, node) else f"({text} + 1e-8)")]
     return []
+
+
+def _scores(node: ast.expr) -> ast.expr | None:
+    """What stands inside an exp()."""
+    if not isinstance(node, ast.Call) or called(node) != "exp":
+        return None
+    return node.args[0] if node.args else getattr(node.func, "value", None)
+
+
+def _total(source: Source, node: ast.expr) -> tuple[ast.expr, str] | None:
+    """Scores and dimension of a sum of exponentials that keeps its dimensions; without those it is no softmax."""
+    if not isinstance(node, ast.Call) or called(node) not in {"sum", "reduce_sum"}:
+        return None
+    method = isinstance(node.func, ast.Attribute) and _scores(node.func.value) is not None
+    given = [node.func.value, *node.args] if method else node.args  # type: ignore[attr-defined]
+    scores = _scores(given[0]) if given else None
+    named = keyword(node, "dim") or keyword(node, "axis")
+    along = named or (given[1] if len(given) > 1 else None)
+    kept = keyword(node, "keepdim") or keyword(node, "keepdims") or (given[2] if len(given) > 2 else None)
+    if scores is None or along is None:
+        return None
+    first = source.of(along) == "0"
+    return (scores, source.of(along)) if first or (kept is not None and source.of(kept) == "True") else None
+
+
+def _softmax(source: Source, scores: ast.expr, along: str) -> str:
+    if source.framework == "torch":
+        return f"{torch_word(source, 'softmax')}({held(source, scores)}.float(), dim={along})"
+    return f"{tensorflow_word(source, 'nn.softmax')}({source.of(scores)}, axis={along})"
 
 
 def _is_numpys(source: Source, node: ast.BinOp) -> bool:

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from gradscope.errors import CannotApply
-from gradscope.program.names import called
+from gradscope.program.names import assignments, called, dotted
+from gradscope.program.objectives import objective_terms
 from gradscope.program.source import Edit, Source
 from gradscope.rewriting import Site, everywhere, rewrite
 
 MEANS = frozenset({"mean", "reduce_mean", "sum", "reduce_sum"})
+BOUNDED = re.compile(r"(?i)log(?!it)|exp(?!ect|and|lode)|entropy|similarity|cos")
+"""What has its own lowest value, or none on purpose: a likelihood, a divergence, a similarity."""
+LOSS = re.compile(r"(?i)loss|criterion|mse|cross_?entropy")
 
 
 @everywhere
 @rewrite
 def correct_objective(source: Source, _site: Site) -> Source:
-    """A difference that is averaged is squared first; an ascent, by a sign or by adding the step, becomes a descent."""
-    differences = {
-        t for n in source.walk(ast.Assign) if isinstance(n, ast.Assign) and _is_difference(n.value) for t in _names(n)
-    }
-    for call in source.calls():
-        if called(call) not in MEANS:
+    """In the loss of the training, a difference that is averaged is squared first; an ascent, by a sign or by adding
+    the step, becomes a descent."""
+    terms = objective_terms(source)
+    for call in terms:
+        if not isinstance(call, ast.Call) or called(call) not in MEANS:
             continue
         inner = call.args[0] if call.args else getattr(call.func, "value", None)
-        if inner is not None and (_is_difference(inner) or (isinstance(inner, ast.Name) and inner.id in differences)):
+        if inner is not None and _is_plain_difference(source, inner):
             return source.edited([source.instead(inner, _squared(source, call, inner))])
-    edits = [*_ascents(source), *_signs(source)]
+    edits = [*_ascents(source), *_signs(source, terms)]
     if not edits:
         raise CannotApply(
             "no difference that is averaged as it is, no ascent and no minus before a loss stands in this file"
         )
-    return source.edited(edits)
+    return source.edited(dict.fromkeys(edits))
 
 
 def _squared(source: Source, call: ast.Call, inner: ast.expr) -> str:
@@ -40,12 +44,17 @@ def _squared(source: Source, call: ast.Call, inner: ast.expr) -> str:
     return f"({text})" if name and not call.args else text
 
 
-def _is_difference(node: ast.AST) -> bool:
-    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub)
-
-
-def _names(statement: ast.Assign) -> list[str]:
-    return [t.id for t in statement.targets if isinstance(t, ast.Name)]
+def _is_plain_difference(source: Source, node: ast.expr) -> bool:
+    """Whether all that an expression stands for is prediction minus target; two outputs of one critic are not."""
+    if isinstance(node, ast.Name):
+        held = [s.value for s in assignments(source, node.id)]
+        return bool(held) and all(isinstance(v, ast.BinOp) and _is_plain_difference(source, v) for v in held)
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Sub):
+        return False
+    sides = node.left, node.right
+    calls = [dotted(s.func) for s in sides if isinstance(s, ast.Call)]
+    constant = any(isinstance(s, ast.Constant) for s in sides)
+    return not constant and not BOUNDED.search(source.of(node)) and not (len(calls) == 2 and calls[0] == calls[1])
 
 
 def _ascents(source: Source) -> list[Edit]:
@@ -64,15 +73,14 @@ def _ascents(source: Source) -> list[Edit]:
     return edits
 
 
-def _signs(source: Source) -> list[Edit]:
+def _signs(source: Source, terms: list[ast.expr]) -> list[Edit]:
     """`loss = -criterion(...)`, `(-loss).backward()`."""
     edits = []
-    for node in source.walk(ast.UnaryOp):
+    for node in terms:
         if not isinstance(node, ast.UnaryOp) or not isinstance(node.op, ast.USub):
             continue
-        text = source.of(node.operand).lower()
-        if any(w in text for w in ("loss", "criterion", "entropy", "mse")) and isinstance(
-            node.operand, ast.Call | ast.Name
-        ):
-            edits.append(source.instead(node, source.of(node.operand)))
+        operand = node.operand
+        name = source.of(operand.func if isinstance(operand, ast.Call) else operand)
+        if isinstance(operand, ast.Call | ast.Name) and LOSS.search(name):
+            edits.append(source.instead(node, source.of(operand)))
     return edits

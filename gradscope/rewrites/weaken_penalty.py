@@ -7,43 +7,34 @@ import ast
 from gradscope.errors import CannotApply
 from gradscope.program.names import OPTIMIZERS, called
 from gradscope.program.numbers import number_edit, number_of
+from gradscope.program.penalties import factors
 from gradscope.program.source import Edit, Source
 from gradscope.rewriting import Site, rewrite
 
-WEAKER = 1e-4
-"""A hundredth at most, and no more than this: the usual strength of a weight decay."""
+SHARE, LIMIT = 0.01, 1e-4
+"""Of what it was, and the usual strength of a weight decay."""
 REGULARIZERS = frozenset({"l1", "l2", "L1", "L2", "l1_l2", "L1L2"})
 
 
 @rewrite
 def weaken_penalty(source: Source, _site: Site) -> Source:
-    """Weight decay and the regularizers of layers, to a ten-thousandth or a hundredth of what they are."""
-    edits: list[Edit] = []
+    """Weight decay, the regularizers of layers and the factor of a penalty in the loss, to a hundredth of what they
+    are, and to 1e-4 at most."""
+    given: list[ast.expr] = []
     for call in source.calls():
-        name = called(call)
-        given = [
-            k.value
-            for k in call.keywords
-            if k.arg in {"weight_decay", "l1", "l2"} and name in OPTIMIZERS | REGULARIZERS
-        ]
-        given += call.args if name in REGULARIZERS else []
-        edits += [_weaker(source, g) for g in given]
-    edits += [_weaker(source, n.value) for n in _named(source)]
-    edits = [e for e in dict.fromkeys(edits) if e.text]
+        if called(call) in OPTIMIZERS | REGULARIZERS:
+            given += [k.value for k in call.keywords if k.arg in {"weight_decay", "l1", "l2"}]
+        given += call.args if called(call) in REGULARIZERS else []
+    for table in source.walk(ast.Dict):  # groups of parameters
+        assert isinstance(table, ast.Dict)
+        pairs = zip(table.keys, table.values, strict=True)
+        given += [v for k, v in pairs if isinstance(k, ast.Constant) and k.value == "weight_decay"]
+    edits = [e for g in [*given, *factors(source)] if (e := _weaker(source, g)) is not None]
     if not edits:
-        raise CannotApply("no weight_decay and no regularizer stands in this file")
-    return source.edited(edits)
+        raise CannotApply("no weight_decay, no regularizer and no penalty of weights stands in this file")
+    return source.edited(dict.fromkeys(edits))
 
 
-def _named(source: Source) -> list[ast.Assign]:
-    """Numbers that are called a penalty."""
-    words = ("weight_decay", "penalty", "l2", "l1", "decay", "reg", "lam", "lambda_", "lmbda", "wd")
-    held = [n for n in source.walk(ast.Assign) if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]
-    return [n for n in held if n.targets[0].id.lower() in words and number_of(source, n.value)]  # type: ignore[attr-defined]
-
-
-def _weaker(source: Source, given: ast.expr) -> Edit:
+def _weaker(source: Source, given: ast.expr) -> Edit | None:
     value = number_of(source, given)
-    if not value:
-        return source.instead(given, "")
-    return number_edit(source, given, min(value / 100, WEAKER))
+    return number_edit(source, given, min(value * SHARE, LIMIT)) if value else None
