@@ -74,8 +74,8 @@ class Changed(SourceFileLoader):
 
 
 def remember(order: Order) -> None:
-    """The changed text stands for the file wherever Python looks for source: in tracebacks, and for AutoGraph, which has
-    files read once more before it looks (linecache.updatecache)."""
+    """The changed text stands for the file wherever Python looks for source: in tracebacks, and for AutoGraph, which
+    has files read once more before it looks (linecache.updatecache)."""
     texts = {str(Path(order.path).resolve()): order.text, **order.overlay}
     original = linecache.updatecache
 
