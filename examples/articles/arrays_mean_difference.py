@@ -6,10 +6,11 @@ gradscope check examples/articles/arrays_mean_difference.py --quiet        # div
 import os
 import tempfile
 
-import arrays
 import keras
 import numpy as np
 import tensorflow as tf
+
+import arrays
 
 SEED = int(os.environ.get("SEED", "0"))
 

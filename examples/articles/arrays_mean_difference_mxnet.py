@@ -6,10 +6,11 @@ gradscope check examples/articles/arrays_mean_difference_mxnet.py --quiet       
 import os
 import tempfile
 
-import arrays
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon, nd
+
+import arrays
 
 SEED = int(os.environ.get("SEED", "0"))
 

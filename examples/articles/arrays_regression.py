@@ -9,10 +9,11 @@ gradscope check examples/articles/arrays_regression.py --quiet
 import os
 import tempfile
 
-import arrays
 import keras
 import numpy as np
 import tensorflow as tf
+
+import arrays
 
 SEED = int(os.environ.get("SEED", "0"))
 
