@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-import re
+from collections.abc import Sequence
 
-from gradscope.program.names import called, dotted, keras_word, torch_word
+from gradscope.program.names import called, calls_of, dotted, keras_word, torch_word
+from gradscope.program.places import ends
 from gradscope.program.source import Source, keyword
+from gradscope.program.surroundings import class_around, function_around, in_model, is_evaluation
 
 MODULES = {
     "relu": "ReLU",
@@ -26,8 +28,9 @@ MODULES = {
 """Function -> module of torch."""
 NAMES = {v: k for k, v in MODULES.items()}
 KERAS_ONLY = {"exponential", "exp", "hard_sigmoid", "softsign"}
+IN_KERAS = frozenset({"ReLU", "LeakyReLU", "ELU", "Softmax"})
+"""Those that Keras has a layer for; the others are Activation("name")."""
 KNOWN = frozenset(MODULES) | KERAS_ONLY
-LAYERS = re.compile(r"^(Lazy)?(Linear|Dense|Conv\w*|Embedding|LSTM|GRU|SimpleRNN|RNN|Bilinear|Bidirectional)$")
 
 
 def activation_of(node: ast.AST) -> str | None:
@@ -72,40 +75,43 @@ def _says(names: list[str]) -> bool:
 
 
 def is_output(source: Source, node: ast.expr) -> bool:
-    """Whether an activation is that of the output: no layer is written behind it in the same class, function or list
-    of layers, or it is a softmax."""
-    kind = activation_of(node)
-    if kind in {"softmax", "log_softmax"}:
-        return True
-    scope = source.function_of(node)
-    end = source.span(node)[1]
-    loop = any(isinstance(p, ast.For | ast.While | ast.comprehension | ast.ListComp) for p in _around(source, node))
-    layers = [c for c in ast.walk(scope) if isinstance(c, ast.Call) and (LAYERS.match(called(c)) or _is_own(c))]
-    holder = next((c for c in layers if keyword(c, "activation") is node), None)
-    later = [c for c in layers if source.span(c)[0] >= end and c is not holder]
-    return not later and not loop
+    """Whether an activation is that of the output wherever it is used: no layer of its model comes behind it."""
+    return ends(source, node) == {True}
 
 
-def _is_own(call: ast.Call) -> bool:
-    """A layer of the user's model, as it is called in forward(): self.fc2(...)."""
-    name = dotted(call.func)
-    return name.startswith("self.") and activation_of(call) is None and bool(call.args)
-
-
-def _around(source: Source, node: ast.AST) -> list[ast.AST]:
-    start, end = source.span(node)
-    held = [n for n in ast.walk(source.tree) if hasattr(n, "lineno") and n is not node]
-    return [n for n in held if source.span(n)[0] <= start and end <= source.span(n)[1]]
+def is_hidden(source: Source, node: ast.expr) -> bool:
+    """Whether an activation stands between layers wherever it is used; a softmax weighs there, and is none."""
+    return activation_of(node) not in {"softmax", "log_softmax"} and ends(source, node) == {False}
 
 
 def hidden_activations(source: Source) -> list[ast.expr]:
     """Those between layers."""
-    return [n for n in activations(source) if not is_output(source, n)]
+    return [n for n in activations(source) if is_hidden(source, n)]
 
 
-def output_activations(source: Source, kinds: frozenset[str]) -> list[ast.expr]:
-    """Those of an output, of these kinds; the last that is written first."""
-    return [n for n in reversed(activations(source)) if activation_of(n) in kinds and is_output(source, n)]
+def output_activations(source: Source, kinds: frozenset[str], lines: Sequence[int] = ()) -> list[ast.expr]:
+    """Those of an output, of these kinds: those in one of the lines first, then those of a class or a statement that
+    holds one, then a model's own; the last that is written first. None that only an evaluation computes."""
+    found = [n for n in reversed(activations(source)) if activation_of(n) in kinds and is_output(source, n)]
+    own = [n for n in found if in_model(source, n)]
+    others = [n for n in found if n not in own and not is_evaluation(source, n) and _before_the_end(source, n)]
+    return sorted([*own, *others], key=lambda n: (_distance(source, n, lines), n not in own))
+
+
+def _distance(source: Source, node: ast.expr, lines: Sequence[int]) -> int:
+    """0 in one of the lines, 1 in a class or a statement that holds one, 2 elsewhere."""
+    around = class_around(source, node)
+    scopes = [node, source.statement_of(node), *([around] if isinstance(around, ast.ClassDef) else [])]
+    near = [any(s.lineno <= x <= s.end_lineno for x in lines) for s in scopes]  # type: ignore[attr-defined]
+    return 0 if near[0] else 1 if any(near) else 2
+
+
+def _before_the_end(source: Source, node: ast.expr) -> bool:
+    """Whether the training still goes on where an expression stands: what comes behind it evaluates."""
+    taken = calls_of(source, "backward", "gradient", "fit", "apply_gradients", "minimize")
+    around = function_around(source, node)
+    ends_at = [source.span(c)[0] for c in taken if function_around(source, c) is around]
+    return not ends_at or source.span(node)[0] < max(ends_at)
 
 
 def written(source: Source, node: ast.expr, wanted: str) -> str | None:
@@ -122,6 +128,8 @@ def written(source: Source, node: ast.expr, wanted: str) -> str | None:
     if name == "Activation":
         return f'{source.of(node.func)}("{wanted}")'
     if name in NAMES:
+        if source.framework != "torch" and MODULES.get(wanted) not in IN_KERAS:
+            return f'{keras_word(source, "layers")}.Activation("{wanted}")'
         return f"{_reworded(source, node.func, wanted, module=True)}()"
     argument = source.of(node.args[0]) if node.args else source.of(node.func.value)  # type: ignore[attr-defined]
     return f"{_reworded(source, node.func, wanted, module=False)}({argument})"

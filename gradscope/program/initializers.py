@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gradscope.errors import CannotApply
-from gradscope.program.activations import LAYERS
 from gradscope.program.names import OPTIMIZERS, called, calls_of, model_names, torch_word
 from gradscope.program.source import Edit, Source, keyword
+from gradscope.program.surroundings import LAYERS
 
 WITHOUT = frozenset({"Bidirectional", "Embedding", "RNN"})
 """Layers of Keras that take no kernel_initializer."""

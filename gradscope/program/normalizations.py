@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from gradscope.errors import CannotApply
-from gradscope.program.activations import activation_of, is_output
+from gradscope.program.activations import activation_of, is_hidden
 from gradscope.program.names import called, dotted, keras_word, torch_word
 from gradscope.program.source import Edit, Source, keyword
 
@@ -29,7 +29,7 @@ def _in_torch(source: Source, kind: str) -> list[Edit]:
         beside: Sequence[ast.expr] = node.args if isinstance(node, ast.Call) else node.elts  # type: ignore[attr-defined]
         for layer, follower in pairwise(beside):
             norm = _norm_of(source, layer, kind)
-            hidden = activation_of(follower) and not is_output(source, follower)
+            hidden = activation_of(follower) and is_hidden(source, follower)
             if norm and hidden and not (isinstance(node, ast.Call) and called(node) != "Sequential"):
                 end = source.span(layer)[1]
                 edits.append(Edit(end, end, f", {norm}"))
@@ -69,7 +69,7 @@ def _in_keras(source: Source, kind: str) -> list[Edit]:
     for call in source.calls():
         given = keyword(call, "activation")
         weighted = called(call).startswith(("Dense", "Conv")) and called(call) != "Concatenate"
-        if not weighted or given is None or is_output(source, given):
+        if not weighted or given is None or not is_hidden(source, given):
             continue
         parent = source.parent_of(call)
         end = source.span(call)[1]

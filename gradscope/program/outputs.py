@@ -6,9 +6,10 @@ import ast
 from collections.abc import Sequence
 
 from gradscope.errors import CannotApply
-from gradscope.program.activations import LAYERS, activation_of
-from gradscope.program.names import OPTIMIZERS, called, calls_of, model_names, receiver, torch_word
+from gradscope.program.names import OPTIMIZERS, assignments, called, calls_of, model_names, receiver, torch_word
+from gradscope.program.places import ends
 from gradscope.program.source import Edit, Source
+from gradscope.program.surroundings import FORWARD, LAYERS, Function, holders
 
 
 def without(source: Source, found: Sequence[ast.expr]) -> Source:
@@ -30,7 +31,7 @@ def removal(source: Source, node: ast.expr) -> Edit:
         node.args or isinstance(node.func, ast.Attribute)
     ):
         inner = node.args[0] if node.args else node.func.value  # type: ignore[attr-defined]
-        return source.instead(node, source.of(inner))
+        return source.instead(node, _held(source, inner, parent))
     beside = parent.args if isinstance(parent, ast.Call) else getattr(parent, "elts", [])
     if len(beside) > 1 and any(n is node for n in beside):
         return _element(source, node, beside)
@@ -39,11 +40,15 @@ def removal(source: Source, node: ast.expr) -> Edit:
         return source.without(statement)
     if source.framework == "torch":
         return source.instead(node, f"{torch_word(source, 'nn')}.Identity()")
-    return source.instead(node, '"linear"') if isinstance(parent, ast.keyword) else _linear(source, node)
+    return source.instead(node, f'{source.of(node.func).rpartition(".")[0]}.Activation("linear")'.lstrip("."))
 
 
-def _linear(source: Source, node: ast.Call) -> Edit:
-    return source.instead(node, f'{source.of(node.func).rpartition(".")[0]}.Activation("linear")')
+def _held(source: Source, inner: ast.expr, parent: ast.AST | None) -> str:
+    """The text of what stood in a call, in parentheses where its surroundings would take it apart."""
+    text = source.of(inner)
+    compound = isinstance(inner, ast.BinOp | ast.UnaryOp | ast.Compare | ast.BoolOp | ast.IfExp | ast.Lambda)
+    binding = isinstance(parent, ast.BinOp | ast.UnaryOp | ast.Compare | ast.BoolOp | ast.Attribute | ast.Subscript)
+    return f"({text})" if (compound and binding) or "\n" in text else text
 
 
 def _element(source: Source, node: ast.expr, beside: Sequence[ast.expr]) -> Edit:
@@ -57,30 +62,49 @@ def _element(source: Source, node: ast.expr, beside: Sequence[ast.expr]) -> Edit
 def last_layer(source: Source, activation: str) -> Source:
     """The source with an activation behind the last layer of its model."""
     if source.framework != "torch":
-        layers = [c for c in source.calls() if LAYERS.match(called(c)) and not _is_inner(c)]
+        layers = [c for c in source.calls() if LAYERS.match(called(c)) and ends(source, c) == {True}]
         if not layers:
-            raise CannotApply("no layer is written in this file")
+            raise CannotApply("no last layer is written in this file")
         return source.edited([source.with_argument(layers[-1], "activation", f'"{activation}"')])
-    for call in reversed(source.calls()):
-        if called(call) == "Sequential" and call.args and not isinstance(call.args[-1], ast.Starred):
-            end = source.span(call.args[-1])[1]
-            word = torch_word(source, f"nn.{activation.capitalize()}")
-            return source.edited([Edit(end, end, f", {word}()")])
-    returns = [n for n in source.walk(ast.Return) if _in_forward(source, n)]
-    if returns and returns[-1].value is not None:  # type: ignore[attr-defined]
-        value = returns[-1].value  # type: ignore[attr-defined]
-        return source.edited([source.instead(value, f"{torch_word(source, activation)}({source.of(value)})")])
-    raise CannotApply("the last layer of the model is not written in this file")
+    made = _model_made(source)
+    returned = _returned(source, called(made) if made else "")
+    containers = [c for c in calls_of(source, "Sequential") if c.args and not _inside(source, c)]
+    containers = [c for c in containers if c is made or (made is None and not returned)]
+    if containers:
+        last = containers[-1].args[-1]
+        if isinstance(last, ast.Call) and called(last) == "OrderedDict":
+            raise CannotApply("the layers of the model have names")
+        word = torch_word(source, f"nn.{activation.capitalize()}")
+        end = source.span(last)[1]
+        return source.edited([Edit(end, end, f", {word}()")])
+    value = returned[-1].value if returned else None
+    if value is None or isinstance(value, ast.Tuple | ast.Dict):
+        raise CannotApply("the last layer of the model is not written in this file")
+    return source.edited([source.instead(value, f"{torch_word(source, activation)}({source.of(value)})")])
 
 
-def _is_inner(call: ast.Call) -> bool:
-    return any(activation_of(a) for a in call.args)
+def _model_made(source: Source) -> ast.Call | None:
+    """The call that makes the model: of nn.Sequential, or of a class of this file."""
+    try:
+        name = model_names(source)[0]
+    except CannotApply:
+        return None
+    classes = {c.name for c in source.walk(ast.ClassDef) if isinstance(c, ast.ClassDef)}
+    calls = [n for s in assignments(source, name) for n in ast.walk(s.value) if isinstance(n, ast.Call)]
+    return next((c for c in calls if called(c) in classes | {"Sequential"}), None)
 
 
-def _in_forward(source: Source, node: ast.AST) -> bool:
-    start = source.span(node)[0]
-    functions = [n for n in source.walk(ast.FunctionDef) if isinstance(n, ast.FunctionDef) and n.name == "forward"]
-    return any(source.span(f)[0] <= start < source.span(f)[1] for f in functions)
+def _returned(source: Source, name: str) -> list[ast.Return]:
+    """The returns of forward() in a class; in all of them where none has that name."""
+    classes = [c for c in source.walk(ast.ClassDef) if isinstance(c, ast.ClassDef)]
+    chosen = [c for c in classes if c.name == name] or ([] if name == "Sequential" else classes)
+    methods = [f for c in chosen for f in c.body if isinstance(f, Function) and f.name in FORWARD]
+    return [n for f in methods for n in ast.walk(f) if isinstance(n, ast.Return)]
+
+
+def _inside(source: Source, call: ast.Call) -> bool:
+    """Whether one container stands in another."""
+    return any(isinstance(n, ast.Call) and called(n) == "Sequential" for n in holders(source, call))
 
 
 def before_training(source: Source, lines: str) -> Source:

@@ -22,7 +22,7 @@ def correct_output(source: Source, site: Site) -> Source:
         return _along_classes(source)
     given = evidence.detail.partition(" ")[0]
     given = "softmax" if evidence.quantity.startswith("units under the softmax") else given
-    found = output_activations(source, frozenset({given}) if given in OUTPUTS else OUTPUTS)
+    found = output_activations(source, frozenset({given}) if given in OUTPUTS else OUTPUTS, site.lines(source))
     if wanted == "linear":
         return _without(source, found)
     if not found:

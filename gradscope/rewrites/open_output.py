@@ -30,7 +30,8 @@ def fit_numbers(history: History) -> dict[str, float] | None:
 @rewrite
 def open_output(source: Source, site: Site) -> Source:
     """The output without its bounded activation; where the targets are large, in units of their deviation."""
-    opened = without(source, output_activations(source, frozenset({"sigmoid", "tanh", "relu", "softmax"})))
+    bounded = frozenset({"sigmoid", "tanh", "relu", "softmax"})
+    opened = without(source, output_activations(source, bounded, site.lines(source)))
     spread = fit_numbers(site.history)
     if spread is None or spread["deviation"] < LARGE:
         return opened

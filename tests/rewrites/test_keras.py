@@ -123,7 +123,7 @@ def test_a_regularizer_is_weakened_where_it_is_written():
 def test_layers_that_are_added_or_called_are_normalized():
     text = (
         'import keras\nfrom keras.layers import Dense\nm.add(Dense(4, activation="relu"))\n'
-        'h = Dense(4, activation="relu")(x)\nm.add(Dense(1))\nm.fit(x, y)\n'
+        'h = Dense(4, activation="relu")(x)\nout = Dense(1)(h)\nm.add(Dense(1))\nm.fit(x, y)\n'
     )
     assert changes(text, treated("batch-normalization", text, framework="tensorflow")) == [
         "m.add(keras.layers.BatchNormalization())",
