@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from gradscope.program.computed import by_model
 from gradscope.program.names import called, calls_of, dotted, keras_word, torch_word
 from gradscope.program.places import ends
 from gradscope.program.source import Source, keyword
@@ -86,7 +87,7 @@ def is_hidden(source: Source, node: ast.expr) -> bool:
 
 def hidden_activations(source: Source) -> list[ast.expr]:
     """Those between layers."""
-    return [n for n in activations(source) if is_hidden(source, n)]
+    return [n for n in activations(source) if is_hidden(source, n) and _is_models(source, n)]
 
 
 def output_activations(source: Source, kinds: frozenset[str], lines: Sequence[int] = ()) -> list[ast.expr]:
@@ -95,7 +96,14 @@ def output_activations(source: Source, kinds: frozenset[str], lines: Sequence[in
     found = [n for n in reversed(activations(source)) if activation_of(n) in kinds and is_output(source, n)]
     own = [n for n in found if in_model(source, n)]
     others = [n for n in found if n not in own and not is_evaluation(source, n) and _before_the_end(source, n)]
+    others = [n for n in others if _is_models(source, n)]
     return sorted([*own, *others], key=lambda n: (_distance(source, n, lines), n not in own))
+
+
+def _is_models(source: Source, node: ast.expr) -> bool:
+    """Whether an activation is a module, a word, or a function of what a model computes: not of data."""
+    function = isinstance(node, ast.Call) and called(node) in KNOWN
+    return not function or in_model(source, node) or by_model(source, node)
 
 
 def _distance(source: Source, node: ast.expr, lines: Sequence[int]) -> int:

@@ -77,7 +77,7 @@ def holds_layer(source: Source, nodes: Sequence[ast.AST], depth: int = 2) -> boo
     for node in nodes:
         plain = node.value if isinstance(node, ast.Starred) else node
         if isinstance(plain, ast.Name | ast.Attribute) and depth:
-            if holds_layer(source, _values(source, dotted(plain)), depth - 1):
+            if holds_layer(source, values(source, dotted(plain)), depth - 1):
                 return True
             continue
         words = {called(c) for c in ast.walk(node) if isinstance(c, ast.Call)}
@@ -103,7 +103,7 @@ def is_application(source: Source, call: ast.Call) -> bool:
     own = name.startswith("self.")
     if not name or not call.args or LOSS.search(name) or (isinstance(call.func, ast.Attribute) and not own):
         return False
-    made = _values(source, name)
+    made = values(source, name)
     if made:
         return holds_layer(source, made)
     methods = {f.name for f in source.walk(ast.FunctionDef) if isinstance(f, ast.FunctionDef)}
@@ -113,7 +113,7 @@ def is_application(source: Source, call: ast.Call) -> bool:
     return any(name in {n.id for n in ast.walk(x.target) if isinstance(n, ast.Name)} for x in loops)
 
 
-def _values(source: Source, name: str) -> list[ast.AST]:
+def values(source: Source, name: str) -> list[ast.AST]:
     """What is assigned to a name."""
     found: list[ast.AST] = []
     for node in source.walk(ast.Assign, ast.AnnAssign):

@@ -7,6 +7,7 @@ import ast
 from gradscope.errors import CannotApply
 from gradscope.program.names import called, dotted
 from gradscope.program.source import Edit, Source
+from gradscope.program.surroundings import is_evaluation
 from gradscope.rewrites.smooth_operation import smooth_operation
 from gradscope.rewriting import Site, rewrite
 
@@ -44,7 +45,7 @@ def _helpers(source: Source) -> set[str]:
 
 def _leaves(source: Source, call: ast.Call) -> bool:
     """Whether a call outside of a model is about a tensor that had a gradient: data is converted without detach()."""
-    return any(f".{word}()" in source.of(call) for word in ("detach", "item"))
+    return any(f".{word}()" in source.of(call) for word in ("detach", "item")) and not is_evaluation(source, call)
 
 
 def _cut(source: Source, call: ast.Call) -> list[Edit]:

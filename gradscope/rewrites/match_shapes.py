@@ -6,7 +6,8 @@ import ast
 import re
 
 from gradscope.errors import CannotApply
-from gradscope.program.names import tensorflow_word
+from gradscope.program.names import dotted, tensorflow_word
+from gradscope.program.objectives import objective_terms
 from gradscope.program.source import Source
 from gradscope.rewriting import Site, everywhere, rewrite
 
@@ -25,11 +26,17 @@ def match_shapes(source: Source, site: Site) -> Source:
         raise CannotApply("the loss is computed in another file")
     there = [n for n in source.walk(ast.Call, ast.BinOp) if any(n.lineno <= x <= n.end_lineno for x in lines)]  # type: ignore[attr-defined]
     losses = [n for n in there if isinstance(n, ast.Call) and LOSS.search(source.of(n.func))]
+    losses += [n for n in objective_terms(source) if isinstance(n, ast.Call) and n in there and not _is_operation(n)]
     for node in [*losses, *(n for n in there if isinstance(n, ast.BinOp))]:
         pair = pair_of(node)
         if pair is not None:
             return source.edited([source.instead(side, flattened(source, side)) for side in pair])
     raise CannotApply(f"line {lines[0]}: no prediction and target stand there as two arguments or two sides of a minus")
+
+
+def _is_operation(call: ast.Call) -> bool:
+    """Whether a call is one of a framework's functions, which are told by their names."""
+    return dotted(call.func).partition(".")[0] in {"torch", "tf", "keras", "ops", "K", "np", "jnp", "jax"}
 
 
 def pair_of(node: ast.AST) -> tuple[ast.expr, ast.expr] | None:

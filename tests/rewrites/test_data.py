@@ -54,6 +54,12 @@ def test_the_arguments_of_the_loss_are_flattened_and_no_others(wrong, right):
     assert changes(text, treated("match-shapes", text, line=2)) == [right]
 
 
+def test_what_a_backward_pass_is_of_is_a_loss_whatever_its_name():
+    text = "import torch\nvalue = deviance(model(x, n), y - 1)\nvalue.backward()\n"
+    found = treated("match-shapes", text, line=2)
+    assert changes(text, found) == ["value = deviance(model(x, n).flatten(), (y - 1).flatten())"]
+
+
 def test_a_line_without_a_loss_is_left_alone():
     with pytest.raises(CannotApply, match="line 2"):
         treated("match-shapes", "import torch\nout = model(x, y)\n", line=2)
@@ -65,3 +71,12 @@ def test_data_is_still_converted_where_a_cut_is_taken_out():
         "z = torch.tensor(h.detach().numpy())\nf(decode(z), y).backward()\n"
     )
     assert changes(text, treated("connect-parameter", text)) == ["z = h"]
+
+
+def test_numbers_of_an_evaluation_are_no_way_to_the_loss():
+    text = (
+        "import torch\ndef accuracy(x, y):\n    with torch.no_grad():\n        return (model(x) == y).sum().item()\n"
+        "f(decode(encode(x)), y).backward()\n"
+    )
+    with pytest.raises(CannotApply, match="no detach"):
+        treated("connect-parameter", text)

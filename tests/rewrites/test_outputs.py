@@ -45,7 +45,7 @@ HIDDEN = [
     "layers.append(nn.Linear(n, 1))\nmodel = nn.Sequential(*layers)\n",
     "from torch import nn\nlayers = []\nfor n in sizes:\n    layers += [nn.Linear(n, n), nn.Tanh()]\n"
     "model = nn.Sequential(*layers, nn.Linear(n, 1))\n",
-    "import torch\nh = torch.tanh(x @ w1 + b1)\nout = h @ w2 + b2\n",
+    "import torch\nw1 = torch.zeros(4, 4, requires_grad=True)\nh = torch.tanh(x @ w1 + b1)\nout = h @ w2 + b2\n",
 ]
 OUTPUT = [
     net("return torch.tanh(self.b(self.a(x)))"),
@@ -57,7 +57,7 @@ OUTPUT = [
     net("return torch.tanh(self.b(self.a(x)))") + "class Critic(nn.Module):\n    def __init__(self):\n"
     "        self.c = nn.Linear(1, 1)\n    def forward(self, x):\n        return self.c(x)\n"
     "generator, critic = Net(), Critic()\n",
-    "import torch\nout = torch.tanh(x @ w + b)\nloss = criterion(out, y)\n",
+    "import torch\nw = torch.zeros(4, requires_grad=True)\nout = torch.tanh(x @ w + b)\nloss = criterion(out, y)\n",
 ]
 
 
@@ -167,8 +167,25 @@ def test_of_several_models_that_of_the_verdict_is_changed():
     ],
 )
 def test_what_stood_in_an_activation_keeps_its_parentheses(wrong, right):
-    text = f"import torch\nout = {wrong}\nloss = criterion(out, y)\n"
+    text = f"import torch\nw = torch.zeros(4, requires_grad=True)\nout = {wrong}\nloss = criterion(out, y)\n"
     assert changes(text, treated("open-output", text)) == [f"out = {right}"]
+
+
+DATA = [
+    "y = torch.tanh(x[:, 0] * x[:, 1])\n",
+    "h = torch.tanh(x @ true_w1)\ny = h @ true_w2\n",
+    "def make(n):\n    x = torch.randn(n, 4)\n    w = torch.randn(4, 1)\n"
+    "    return x, torch.sigmoid(x @ w)\nx, y = make(9)\n",
+]
+
+
+@pytest.mark.parametrize("made", DATA)
+def test_data_is_made_as_it_was(made):
+    text = f"import torch\n{made}model = Net()\nopt = torch.optim.SGD(model.parameters(), lr=1)\n"
+    text += "f(model(x), y).backward()\n"
+    for name in ("replace-activation", "open-output", "correct-output"):
+        with pytest.raises(CannotApply):
+            treated(name, text, {"activation": "relu"})
 
 
 LAST = [
