@@ -147,14 +147,11 @@ def step_calls(source: Source) -> list[ast.Call]:
     return known
 
 
-def rate_of(call: ast.Call) -> ast.expr | None:
+def rate_of(call: ast.Call, framework: str) -> ast.expr | None:
     """The learning rate that an optimizer is given: by name, or behind the parameters in torch, first in Keras."""
     named = next((v for name in RATES if (v := keyword(call, name)) is not None), None)
-    if named is not None:
-        return named
-    first = call.args[0] if call.args else None
-    second = call.args[1] if len(call.args) > 1 else None
-    return second if second is not None else (first if isinstance(first, ast.Constant) else None)
+    place = 1 if framework == "torch" else 0
+    return named or next(iter(call.args[place:]), None)
 
 
 def loss_lines(sources: Iterable[str | None], path: str) -> Iterator[int]:

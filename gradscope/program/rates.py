@@ -63,7 +63,7 @@ def dotted_end(call: ast.Call) -> str:
 
 def rate_edit(source: Source, call: ast.Call, rate: float) -> Edit:
     """The learning rate of one call, set or added."""
-    given = rate_of(call)
+    given = rate_of(call, source.framework)
     if given is not None:
         return number_edit(source, given, rate)
     return source.with_argument(call, "lr" if source.framework == "torch" else "learning_rate", shown(rate))

@@ -122,6 +122,9 @@ def hold(
     runner.longest_s = time.monotonic() - started
     numbers = first.get("numbers", {})
     measure = chosen(numbers, plan.metric, higher=plan.higher)
+    if measure is None and first.get("failure"):
+        why = f"the program as it is fails: {first['failure']}"
+        return Trial((), before, framework=report.framework, cannot=why, seconds=time.monotonic() - began, runs=1)
     notes: tuple[str, ...] = ()
     observed = measure is None
     if measure is None:

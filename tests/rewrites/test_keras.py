@@ -67,6 +67,15 @@ def test_a_remedy_changes_these_lines(name, settings, expected):
     assert changes(FIT, treated(name, FIT, settings, framework="tensorflow")) == expected
 
 
+def test_a_rate_that_is_given_first_is_changed_where_it_is_written():
+    text = "import keras\nCONFIG = {'rate': 3.0}\noptimizer = keras.optimizers.Adam(CONFIG['rate'])\n"
+    found = treated("lower-learning-rate", text, {"rate": 0.1}, framework="tensorflow")
+    assert changes(text, found) == ["CONFIG = {'rate': 0.1}"]
+    text = "import keras\noptimizer = keras.optimizers.Adam(choose())\n"
+    found = treated("lower-learning-rate", text, {"rate": 0.1}, framework="tensorflow")
+    assert changes(text, found) == ["optimizer = keras.optimizers.Adam(0.1)"]
+
+
 def test_an_optimizer_that_is_named_by_a_text_is_made():
     text = 'import keras\nmodel.compile(optimizer="adam", loss="mse")\nmodel.fit(x, y)\n'
     found = treated("lower-learning-rate", text, {"rate": 1e-4}, framework="tensorflow")

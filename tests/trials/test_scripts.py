@@ -113,3 +113,10 @@ def test_a_module_beside_the_script_is_changed_too(tmp_path):
 def test_a_remedy_that_nobody_told_is_not_tried(held):
     trial = held(TOO_FAST, Plan(only=("add-zero-grad",)))
     assert (trial.outcomes, trial.cannot) == ((), "its verdicts have no such remedy")
+
+
+def test_a_program_that_fails_as_it_is_says_so(held):
+    trial = held(
+        SILENT + "raise RuntimeError('the disk is full')\n", Plan(budget_s=300, seeds=1, only=("lower-learning-rate",))
+    )
+    assert trial.cannot == "the program as it is fails: RuntimeError: the disk is full"
