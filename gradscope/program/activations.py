@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gradscope.program.computed import by_model
 from gradscope.program.names import called, calls_of, dotted, keras_word, torch_word
-from gradscope.program.places import ends
+from gradscope.program.places import ends, values
 from gradscope.program.source import Source, keyword
 from gradscope.program.surroundings import class_around, function_around, in_model, is_evaluation
 
@@ -56,8 +56,8 @@ def activations(source: Source) -> list[ast.expr]:
     found: list[ast.expr] = []
     for node in source.walk(ast.Call):
         assert isinstance(node, ast.Call)
-        if activation_of(node) is not None:
-            found.append(node)
+        if activation_of(node) is not None and not any(activation_of(v) for v in values(source, dotted(node.func))):
+            found.append(node)  # and not the call of a module that is called like one: self.relu(x)
             continue
         given = keyword(node, "activation")
         if given is not None and activation_of(given) is not None:

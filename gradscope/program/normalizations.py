@@ -25,7 +25,7 @@ def normalized(source: Source, kind: str) -> Source:
 
 def _in_torch(source: Source, kind: str) -> list[Edit]:
     edits = []
-    for node in source.walk(ast.List, ast.Tuple, ast.Call):
+    for node in source.walk(ast.List, ast.Call):
         beside: Sequence[ast.expr] = node.args if isinstance(node, ast.Call) else node.elts  # type: ignore[attr-defined]
         for layer, follower in pairwise(beside):
             norm = _norm_of(source, layer, kind)

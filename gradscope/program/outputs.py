@@ -9,7 +9,7 @@ from gradscope.errors import CannotApply
 from gradscope.program.names import OPTIMIZERS, assignments, called, calls_of, model_names, receiver, torch_word
 from gradscope.program.places import ends
 from gradscope.program.source import Edit, Source
-from gradscope.program.surroundings import FORWARD, LAYERS, Function, holders
+from gradscope.program.surroundings import CONTAINERS, FORWARD, GROWING, LAYERS, Function, holders
 
 
 def without(source: Source, found: Sequence[ast.expr]) -> Source:
@@ -32,11 +32,14 @@ def removal(source: Source, node: ast.expr) -> Edit:
     ):
         inner = node.args[0] if node.args else node.func.value  # type: ignore[attr-defined]
         return source.instead(node, _held(source, inner, parent))
-    beside = parent.args if isinstance(parent, ast.Call) else getattr(parent, "elts", [])
+    held = isinstance(parent, ast.Call) and called(parent) in CONTAINERS - GROWING
+    beside = parent.args if held else parent.elts if isinstance(parent, ast.List) else []  # type: ignore[union-attr]
     if len(beside) > 1 and any(n is node for n in beside):
         return _element(source, node, beside)
     statement = source.statement_of(node)
-    if isinstance(statement, ast.Expr) and isinstance(parent, ast.Call):  # model.add(Activation("softmax"))
+    if (
+        isinstance(statement, ast.Expr) and isinstance(parent, ast.Call) and called(parent) == "add"
+    ):  # model.add(Activation("softmax"))
         return source.without(statement)
     if source.framework == "torch":
         return source.instead(node, f"{torch_word(source, 'nn')}.Identity()")

@@ -7,6 +7,7 @@ import re
 
 from gradscope.program.names import called, dotted
 from gradscope.program.numbers import literal, number_of
+from gradscope.program.objectives import objective_terms
 from gradscope.program.source import Source
 
 SIZES = frozenset({"norm", "vector_norm", "matrix_norm", "square", "abs", "pow", "l2_loss"})
@@ -19,9 +20,11 @@ TOLD = re.compile(r"(?i)penal|regular|l1|l2|decay")
 
 
 def factors(source: Source) -> list[ast.expr]:
-    """The number in each product of a number and a size of weights; a name before a literal number."""
+    """The number in each product of a number and a size of weights; a name before a literal number, which must be in
+    the loss of the training."""
     bound = _bound(source)
     named = _penalties(source, bound)
+    terms = objective_terms(source)
     found: list[ast.expr] = []
     for node in source.walk(ast.BinOp):
         parent = source.parent_of(node)
@@ -31,7 +34,8 @@ def factors(source: Source) -> list[ast.expr]:
         parts = _product(node)
         if any(_is_penalty(source, p, bound, named) for p in parts):
             numbers = [p for p in parts if number_of(source, p) is not None]
-            found += sorted(numbers, key=lambda p: literal(p) is not None)[:1]
+            chosen = sorted(numbers, key=lambda p: literal(p) is not None)[:1]
+            found += [p for p in chosen if literal(p) is None or any(t is node for t in terms)]
     return found
 
 

@@ -12,6 +12,7 @@ from gradscope.program.source import Source
 from gradscope.program.surroundings import (
     CONTAINERS,
     FORWARD,
+    GROWING,
     LAYERS,
     Function,
     class_around,
@@ -21,7 +22,6 @@ from gradscope.program.surroundings import (
 )
 
 PRODUCTS = frozenset({"matmul", "mm", "bmm", "einsum", "dot", "linear", "addmm", "conv1d", "conv2d"})
-GROWING = ("add", "append", "extend", "insert")
 LOSS = re.compile(r"(?i)loss|criterion|metric")
 NO_LAYER = re.compile(r"(?i)log$|print|save|drop|flatten|pool|accuracy|norm$")
 Seen = frozenset[int]
@@ -40,12 +40,13 @@ def ends(source: Source, node: ast.AST, seen: Seen = frozenset()) -> set[bool]:
             return {True}
         if _hands_on(source, parent, child):
             return {False}
+        if _is_gate(source, parent, child):
+            return set()
         child = parent
     if isinstance(child, ast.Return):
         return _of_function(source, child, seen)
     if isinstance(child, ast.Assign | ast.AugAssign | ast.AnnAssign):
-        targets = child.targets if isinstance(child, ast.Assign) else [child.target]
-        return _of_names(source, child, {dotted(t) for t in targets} - {""}, seen)
+        return _of_names(source, child, _targets(child, node), seen)
     grown = _grown(child)
     return {True} if grown is None else _of_list(source, child, grown, seen)
 
@@ -64,6 +65,34 @@ def _hands_on(source: Source, parent: ast.AST, child: ast.AST) -> bool:
     if called(parent) in CONTAINERS:
         return holds_layer(source, _later(parent.args, child))
     return is_application(source, parent) or (called(parent) in PRODUCTS and any(a is child for a in parent.args))
+
+
+def _is_gate(source: Source, parent: ast.AST, child: ast.AST) -> bool:
+    """Whether a value weighs what a layer puts out."""
+    if not isinstance(parent, ast.BinOp) or not isinstance(parent.op, ast.Mult):
+        return False
+    other = parent.right if child is parent.left else parent.left
+    return any(isinstance(n, ast.Call) and is_application(source, n) for n in ast.walk(other))
+
+
+def _targets(statement: ast.Assign | ast.AugAssign | ast.AnnAssign, node: ast.AST) -> set[str]:
+    """The names that get a value; of `a, b = f(x), g(x)` the one beside it."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    found: set[str] = set()
+    for target in targets:
+        for name, value in _pairs(target, statement.value):
+            if value is None or any(n is node for n in ast.walk(value)):
+                found.add(name)
+    return found - {""}
+
+
+def _pairs(target: ast.expr, value: ast.expr | None) -> list[tuple[str, ast.expr | None]]:
+    """Names and what they get, each its own where both sides are written apart."""
+    if not isinstance(target, ast.Tuple | ast.List):
+        return [(dotted(target), value)]
+    apart = isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(target.elts)
+    values_ = value.elts if apart else [value] * len(target.elts)  # type: ignore[union-attr]
+    return [pair for t, v in zip(target.elts, values_, strict=True) for pair in _pairs(t, v)]
 
 
 def _later(beside: Sequence[ast.expr], child: ast.AST) -> list[ast.expr]:
@@ -118,9 +147,8 @@ def values(source: Source, name: str) -> list[ast.AST]:
     found: list[ast.AST] = []
     for node in source.walk(ast.Assign, ast.AnnAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]  # type: ignore[attr-defined]
-        value = node.value  # type: ignore[attr-defined]
-        if value is not None and any(dotted(t) == name for t in targets):
-            found.append(value)
+        pairs = [p for t in targets for p in _pairs(t, node.value)]  # type: ignore[attr-defined]
+        found += [value for bound, value in pairs if bound == name and value is not None]
     return found
 
 

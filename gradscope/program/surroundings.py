@@ -12,7 +12,8 @@ from gradscope.program.source import Source
 
 LAYERS = re.compile(r"^(Lazy)?(Linear|Dense|Conv\w*|Embedding|LSTM|GRU|SimpleRNN|RNN|Bilinear|Bidirectional)$")
 FORWARD = frozenset({"forward", "call", "__call__", "apply"})
-CONTAINERS = frozenset({"Sequential", "ModuleList", "add", "append", "extend", "insert"})
+GROWING = frozenset({"add", "add_module", "append", "extend", "insert"})
+CONTAINERS = GROWING | {"Sequential", "ModuleList", "__init__"}
 EVALUATIONS = re.compile(r"(?i)_*(eval|valid|test|predict|infer|accura|sampl|generat|score)")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -41,8 +42,11 @@ def function_around(source: Source, node: ast.AST) -> ast.AST:
 
 
 def is_evaluation(source: Source, node: ast.AST) -> bool:
-    """Whether an expression is computed without gradients, or in a function that is named after what it evaluates."""
+    """Whether an expression is computed without gradients, for a number that is printed or kept, or in a function that
+    is named after what it evaluates."""
     for holder in holders(source, node):
+        if isinstance(holder, ast.Call) and called(holder) in {"print", "item"}:
+            return True
         heads: list[ast.expr] = []
         if isinstance(holder, ast.With | ast.AsyncWith):
             heads = [i.context_expr for i in holder.items]
@@ -60,6 +64,8 @@ def in_model(source: Source, node: ast.AST) -> bool:
     for holder in holders(source, node):
         if isinstance(holder, Function) and holder.name in FORWARD | {"__init__", "build"}:
             return True
+        if isinstance(holder, ast.Call) and called(holder) in GROWING:
+            return parent_of(source, node) is holder
         if isinstance(holder, ast.Call) and (called(holder) in CONTAINERS or LAYERS.match(called(holder))):
             return True
         if isinstance(holder, ast.List):

@@ -26,7 +26,8 @@ def match_shapes(source: Source, site: Site) -> Source:
         raise CannotApply("the loss is computed in another file")
     there = [n for n in source.walk(ast.Call, ast.BinOp) if any(n.lineno <= x <= n.end_lineno for x in lines)]  # type: ignore[attr-defined]
     losses = [n for n in there if isinstance(n, ast.Call) and LOSS.search(source.of(n.func))]
-    losses += [n for n in objective_terms(source) if isinstance(n, ast.Call) and n in there and not _is_operation(n)]
+    terms = [n for n in objective_terms(source) if isinstance(n, ast.Call) and n in there and not _is_operation(n)]
+    losses += terms if len(terms) == 1 else []
     for node in [*losses, *(n for n in there if isinstance(n, ast.BinOp))]:
         pair = pair_of(node)
         if pair is not None:

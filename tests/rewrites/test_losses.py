@@ -69,6 +69,7 @@ def test_what_the_training_makes_small_gets_a_lowest_value(framework, body, expe
 NO_PENALTY = [
     "decay = 0.999\nfor p, q in zip(ema.parameters(), model.parameters()):\n    p.mul_(decay).add_(q, alpha=1 - decay)",
     "l1 = 128\nlayer = nn.Linear(l1, 4)",
+    "force = (push + 0.05 * w ** 2 * np.sin(angle)) / 1.1",
     "lam = 0.5\nx = lam * x + (1 - lam) * x[order]",
     "reg = 3.0\nloss = reg * (out - y) ** 2",
     "lam = 10.0\nloss = lam * (gradient.norm(2, dim=1) - 1) ** 2",
@@ -89,7 +90,10 @@ PENALTIES = [
         "lam = 0.0001",
     ),
     ("strength = 1.0\nloss = mse + strength * torch.sum(w1 ** 2)", "strength = 0.0001"),
-    ("loss = mse + 0.5 * torch.norm(model.fc.weight)", "loss = mse + 0.0001 * torch.norm(model.fc.weight)"),
+    (
+        "loss = mse + 0.5 * torch.norm(model.fc.weight)\nloss.backward()",
+        "loss = mse + 0.0001 * torch.norm(model.fc.weight)",
+    ),
     ("wd = 2.0\nopt = torch.optim.SGD(p, lr=1, weight_decay=wd)", "wd = 0.0001"),
     ("groups = [{'params': p, 'weight_decay': 2.0}]", "groups = [{'params': p, 'weight_decay': 0.0001}]"),
 ]

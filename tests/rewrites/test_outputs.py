@@ -38,6 +38,13 @@ HIDDEN = [
     net("return self.b(self.encode(x))\ndef encode(self, x):\n    return torch.tanh(self.a(x))").replace(
         "        def encode(self, x):\n            return", "    def encode(self, x):\n        return"
     ),
+    net(
+        "return self.c(self.tanh(self.d(x)))", "self.d, self.tanh, self.c = nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)"
+    ),
+    "from torch import nn\nclass Net(nn.Sequential):\n    def __init__(self):\n"
+    "        super().__init__(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))\n",
+    "from torch import nn\nbody = nn.Sequential()\nbody.add_module('a', nn.Linear(4, 8))\n"
+    "body.add_module('act', nn.Tanh())\nbody.add_module('b', nn.Linear(8, 1))\n",
     "from torch import nn\ndef block(n):\n    return nn.Sequential(nn.Linear(n, n), nn.Tanh())\n"
     "model = nn.Sequential(block(4), block(4), nn.Linear(4, 1))\n",
     "from torch import nn\nlayers = []\nfor n in sizes:\n    layers.append(nn.Linear(n, n))\n"
@@ -79,6 +86,27 @@ def test_an_activation_that_no_layer_of_its_model_follows_is_the_output(text):
     for name in ("open-output", "correct-output"):
         replaced = treated(name, text, detail="tanh into mse_loss")
         assert "tanh(" not in replaced.lower()
+
+
+def test_the_gate_of_a_layer_is_neither():
+    text = net("return torch.tanh(self.a(x)) * self.b(x)")
+    for name in ("replace-activation", "open-output", "correct-output"):
+        with pytest.raises(CannotApply):
+            treated(name, text, {"activation": "relu"})
+
+
+def test_the_last_module_that_is_added_by_name_stays_a_module():
+    text = "from torch import nn\nbody = nn.Sequential()\nbody.add_module('a', nn.Linear(4, 8))\n"
+    text += "body.add_module('act', nn.Tanh())\n"
+    assert changes(text, treated("open-output", text)) == ["body.add_module('act', nn.Identity())"]
+
+
+def test_layers_that_are_unpacked_take_no_other_between_them():
+    text = net(
+        "return self.c(self.tanh(self.d(x)))", "self.d, self.tanh, self.c = nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)"
+    )
+    with pytest.raises(CannotApply, match="no layer that an activation follows"):
+        treated("batch-normalization", text)
 
 
 def test_an_activation_that_is_used_in_both_ways_is_left_alone():
@@ -134,6 +162,7 @@ def test_the_softmax_of_the_model_is_taken_away_and_that_of_the_evaluation_stays
     [
         EVALUATION,
         "p = torch.softmax(model(x), dim=1)\n",
+        "def check():\n    found.append(f(torch.softmax(model(x), dim=1)).item())\n",
         "def predict(x):\n    return torch.softmax(model(x), dim=1)\n",
     ],
 )
