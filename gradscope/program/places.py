@@ -128,9 +128,10 @@ def is_application(source: Source, call: ast.Call) -> bool:
     layers."""
     if isinstance(call.func, ast.Call):
         return holds_layer(source, [call.func])
-    name = dotted(call.func)
+    function = call.func.value if isinstance(call.func, ast.Subscript) else call.func
+    name = dotted(function)
     own = name.startswith("self.")
-    if not name or not call.args or LOSS.search(name) or (isinstance(call.func, ast.Attribute) and not own):
+    if not name or not call.args or LOSS.search(name) or (isinstance(function, ast.Attribute) and not own):
         return False
     made = values(source, name)
     if made:
@@ -138,8 +139,9 @@ def is_application(source: Source, call: ast.Call) -> bool:
     methods = {f.name for f in source.walk(ast.FunctionDef) if isinstance(f, ast.FunctionDef)}
     if own:
         return name.count(".") == 1 and not NO_LAYER.search(name) and name[len("self.") :] not in methods
-    loops = [n for n in source.walk(ast.For) if isinstance(n, ast.For) and "self." in source.of(n.iter)]
-    return any(name in {n.id for n in ast.walk(x.target) if isinstance(n, ast.Name)} for x in loops)
+    loops = [n for n in source.walk(ast.For) if isinstance(n, ast.For)]
+    over = [x for x in loops if name in {n.id for n in ast.walk(x.target) if isinstance(n, ast.Name)}]
+    return any("self." in source.of(x.iter) or holds_layer(source, [x.iter]) for x in over)
 
 
 def values(source: Source, name: str) -> list[ast.AST]:
@@ -161,7 +163,7 @@ def _of_function(source: Source, statement: ast.Return, seen: Seen) -> set[bool]
     used = calls_of(source, around.name)
     if around.name in FORWARD and isinstance(owner, ast.ClassDef):
         used = [c for c in calls_of(source, owner.name) if _is_part(source, c)]
-    return _together(source, used, seen) or {True}
+    return _together(source, used, seen) if used else {True}
 
 
 def _together(source: Source, nodes: Sequence[ast.AST], seen: Seen) -> set[bool]:
@@ -198,7 +200,9 @@ def _of_names(source: Source, statement: ast.stmt, names: set[str], seen: Seen) 
         if not (whole and call is not None):
             used = True
             found |= ends(source, call or load, seen)
-    return {False} if False in found and whole else found or (set() if attribute and not used else {True})
+    if not used and not found:
+        return set() if attribute else {True}
+    return {False} if False in found and whole else found
 
 
 def _loads(source: Source, statement: ast.stmt, names: set[str], *, attribute: bool) -> list[ast.AST]:

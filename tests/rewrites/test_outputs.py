@@ -45,6 +45,7 @@ HIDDEN = [
     "        super().__init__(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))\n",
     "from torch import nn\nbody = nn.Sequential()\nbody.add_module('a', nn.Linear(4, 8))\n"
     "body.add_module('act', nn.Tanh())\nbody.add_module('b', nn.Linear(8, 1))\n",
+    net("return self.heads[0](torch.tanh(self.a(x)))", "self.heads = nn.ModuleList([nn.Linear(8, 1)])"),
     "from torch import nn\ndef block(n):\n    return nn.Sequential(nn.Linear(n, n), nn.Tanh())\n"
     "model = nn.Sequential(block(4), block(4), nn.Linear(4, 1))\n",
     "from torch import nn\nlayers = []\nfor n in sizes:\n    layers.append(nn.Linear(n, n))\n"
@@ -88,8 +89,12 @@ def test_an_activation_that_no_layer_of_its_model_follows_is_the_output(text):
         assert "tanh(" not in replaced.lower()
 
 
-def test_the_gate_of_a_layer_is_neither():
-    text = net("return torch.tanh(self.a(x)) * self.b(x)")
+@pytest.mark.parametrize(
+    "lines",
+    ["return torch.tanh(self.a(x)) * self.b(x)", "w = torch.softmax(self.a(x), 1)\nreturn (w * self.b(x)).sum(1)"],
+)
+def test_the_gate_of_a_layer_is_neither(lines):
+    text = net(lines)
     for name in ("replace-activation", "open-output", "correct-output"):
         with pytest.raises(CannotApply):
             treated(name, text, {"activation": "relu"})
@@ -109,8 +114,15 @@ def test_layers_that_are_unpacked_take_no_other_between_them():
         treated("batch-normalization", text)
 
 
-def test_an_activation_that_is_used_in_both_ways_is_left_alone():
-    text = net("return self.act(self.b(self.act(self.a(x))))")
+BOTH = [
+    net("return self.act(self.b(self.act(self.a(x))))"),
+    "import torch\nconvs = [nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)]\nfor conv in convs:\n    x = torch.tanh(conv(x))\n"
+    "loss = f(x)\n",
+]
+
+
+@pytest.mark.parametrize("text", BOTH)
+def test_an_activation_that_is_used_in_both_ways_is_left_alone(text):
     for name in ("replace-activation", "open-output", "correct-output"):
         with pytest.raises(CannotApply):
             treated(name, text, {"activation": "relu"})
