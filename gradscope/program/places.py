@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from gradscope.program.names import called, calls_of, dotted
 from gradscope.program.source import Source
@@ -110,17 +111,19 @@ def holds_layer(source: Source, nodes: Sequence[ast.AST], depth: int = 2) -> boo
                 return True
             continue
         words = {called(c) for c in ast.walk(node) if isinstance(c, ast.Call)}
-        if any(LAYERS.match(w) for w in words) or words & _makers(source):
+        if any(LAYERS.match(w) for w in words) or words & _makers(source.tree):
             return True
     return False
 
 
-def _makers(source: Source) -> set[str]:
-    """Classes of this file that are no losses, and functions that make layers."""
-    classes = {c.name for c in source.walk(ast.ClassDef) if isinstance(c, ast.ClassDef) and not LOSS.search(c.name)}
-    functions = [f for f in source.walk(ast.FunctionDef) if isinstance(f, ast.FunctionDef) and f.name not in FORWARD]
+@lru_cache(maxsize=16)
+def _makers(tree: ast.Module) -> set[str]:
+    """Classes of a program that are no losses, and functions that make layers."""
+    nodes = list(ast.walk(tree))
+    classes = {c.name for c in nodes if isinstance(c, ast.ClassDef) and not LOSS.search(c.name)}
+    functions = [f for f in nodes if isinstance(f, ast.FunctionDef) and f.name not in FORWARD | {"__init__", "main"}]
     making = {f.name for f in functions if any(LAYERS.match(called(c)) for c in ast.walk(f) if isinstance(c, ast.Call))}
-    return classes | making - {"__init__", "main"}
+    return classes | making
 
 
 def is_application(source: Source, call: ast.Call) -> bool:
@@ -146,11 +149,19 @@ def is_application(source: Source, call: ast.Call) -> bool:
 
 def values(source: Source, name: str) -> list[ast.AST]:
     """What is assigned to a name."""
-    found: list[ast.AST] = []
-    for node in source.walk(ast.Assign, ast.AnnAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]  # type: ignore[attr-defined]
-        pairs = [p for t in targets for p in _pairs(t, node.value)]  # type: ignore[attr-defined]
-        found += [value for bound, value in pairs if bound == name and value is not None]
+    return list(_assigned(source.tree).get(name, ()))
+
+
+@lru_cache(maxsize=16)
+def _assigned(tree: ast.Module) -> dict[str, list[ast.AST]]:
+    """What is assigned to each name of a program."""
+    found: dict[str, list[ast.AST]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for name, value in [pair for t in targets for pair in _pairs(t, node.value)]:
+                if value is not None and name:
+                    found.setdefault(name, []).append(value)
     return found
 
 

@@ -7,6 +7,7 @@ import ast
 from gradscope.errors import CannotApply
 from gradscope.program.names import assignments, called, calls_of, dotted, keras_word, target_of, torch_word
 from gradscope.program.source import Edit, Source, keyword
+from gradscope.program.surroundings import is_evaluation
 from gradscope.rewriting import Site, rewrite
 
 WORDS = ("mse", "mean_squared_error")
@@ -20,7 +21,7 @@ def robust_loss(source: Source, site: Site) -> Source:
         places = [site.line(source, s.source) for s in site.history["loss"].subjects]
         lines = {line for line in places if line is not None}
         calls = [c for c in source.calls() if any(c.lineno <= x <= (c.end_lineno or 0) for x in lines)]
-        edits = [e for c in calls if (e := _robust(source, c)) is not None]
+        edits = [e for c in calls if not is_evaluation(source, c) and (e := _robust(source, c)) is not None]
     if not edits:
         raise CannotApply("the training calls no squared error in this file")
     return source.edited(edits)

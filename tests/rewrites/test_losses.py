@@ -127,6 +127,12 @@ def test_a_squared_error_of_an_evaluation_alone_is_left_alone():
         treated("robust-loss", text, history=seen_at(2))
 
 
+def test_a_squared_error_that_is_computed_without_gradients_is_left_alone():
+    text = "import torch\nwith torch.no_grad():\n    error = F.mse_loss(model(a), b)\n"
+    with pytest.raises(CannotApply, match="the training calls no squared error"):
+        treated("robust-loss", text, history=seen_at(3))
+
+
 def test_a_loss_object_under_a_tape_becomes_hubers_where_it_is_called():
     text = "import keras\nmse = keras.losses.MeanSquaredError()\nloss = mse(y, p)\nerror = mse(b, q)\n"
     found = treated("robust-loss", text, framework="tensorflow", history=seen_at(3))
