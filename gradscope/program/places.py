@@ -25,15 +25,17 @@ from gradscope.program.surroundings import (
 PRODUCTS = frozenset({"matmul", "mm", "bmm", "einsum", "dot", "linear", "addmm", "conv1d", "conv2d"})
 LOSS = re.compile(r"(?i)loss|criterion|metric")
 NO_LAYER = re.compile(r"(?i)log$|print|save|drop|flatten|pool|accuracy|norm$")
-Seen = frozenset[int]
+Seen = set[int]
+"""The nodes that were looked at: each once, as what follows adds up."""
 
 
-def ends(source: Source, node: ast.AST, seen: Seen = frozenset()) -> set[bool]:
+def ends(source: Source, node: ast.AST, seen: Seen | None = None) -> set[bool]:
     """True where a value is the last one of its model, False where it is handed on to a layer; both when it is used
     in both ways, nothing when it is not used."""
-    if id(node) in seen or len(seen) > 40:
+    seen = set() if seen is None else seen
+    if id(node) in seen:
         return set()
-    seen |= {id(node)}
+    seen.add(id(node))
     child = node
     while not isinstance(child, ast.stmt):
         parent = parent_of(source, child)
