@@ -1,23 +1,26 @@
 """A module imports only lower floors, and the core imports nothing but numpy and pluggy.
 
-15  __init__
-14  trials.scripts
-13  trials.forks, trials.workloads
-12  trials.rerun
-11  check, reference.healing
-10  scope
- 9  diagnosis
- 8  plugins, gate, reference.training, reference.cold
- 7  trials.verdicts, rewrites.connect_parameter, rewrites.check_data, rewrites.full_precision_loss
- 7  rewrites.open_output, builtin, trials.table, reference.specimens, reference.observation
+18  __init__
+17  trials.scripts
+16  trials.forks, trials.workloads
+15  trials.rerun
+14  check, reference.healing
+13  scope
+12  diagnosis
+11  plugins, gate
+10  builtin
+ 9  rewrites.connect_parameter, rewrites.check_data, rewrites.full_precision_loss, rewrites.open_output
+ 8  rewrites/*, reference.training, reference.cold
+ 7  program.normalizations, program.initializers, trials.verdicts, trials.table
+ 7  reference.specimens, reference.observation
  6  rules/*, remedies/*, reporters/*, reference.comparison, reference.surgery, reference.demonstrations
- 6  rewrites/*, trials.outcome
- 5  report, notes, usual, fit, optimizers, reference.plans
- 4  rule, remedy, rewriting, trials.plan, program.outputs, program.normalizations, program.rates, program.schedules
- 4  program.initializers, program.clipping
+ 6  program.activations, program.outputs, trials.outcome
+ 5  report, notes, usual, fit, optimizers, reference.plans, program.computed
+ 4  rule, remedy, rewriting, trials.plan, program.rates, program.clipping, program.schedules, program.places
+ 4  program.penalties
  4  treatment, regimen, parameters, trend, gap, row, gains, reference.trainer, reference.gradients
  4  reference.model, arrays
- 3  history, reference.adapter, program.numbers, program.activations
+ 3  history, reference.adapter, program.numbers, program.surroundings, program.loaders, program.objectives
  3  trials.race, reference.optimizers, reference.network
  2  program.names, program.files, trials.effect, statistics, adapter, packaged, workload, script, reference.activations
  2  reference.losses, reference.initial

@@ -238,3 +238,9 @@ def tensorflow_word(source: Source, path: str) -> str:
         if name == "tensorflow":
             return f"{bound}.{path}"
     return keras_word(source, f"ops.{path.rpartition('.')[2]}")
+
+
+def held(source: Source, node: ast.expr) -> str:
+    """The text of an expression, in parentheses where it needs them."""
+    text = source.of(node)
+    return f"({text})" if isinstance(node, ast.BinOp | ast.UnaryOp | ast.Compare | ast.BoolOp | ast.IfExp) else text

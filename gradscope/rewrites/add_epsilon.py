@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 
 from gradscope.errors import CannotApply
-from gradscope.program.names import called, dotted, tensorflow_word, torch_word
+from gradscope.program.names import called, dotted, held, tensorflow_word, torch_word
 from gradscope.program.source import Edit, Source, keyword
-from gradscope.rewrites.smooth_operation import held
 from gradscope.rewriting import Site, everywhere, rewrite
 
 SPREADS = ("std", "norm", "sigma", "var", "scale", "deviation", "count", "total", "max")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from gradscope.errors import CannotApply
-from gradscope.program.names import called, dotted, torch_word
+from gradscope.program.names import called, dotted, held, torch_word
 from gradscope.program.numbers import literal
 from gradscope.program.source import Edit, Source
 from gradscope.rewriting import Site, rewrite
@@ -48,12 +48,6 @@ def _clamps(source: Source) -> list[Edit]:
         if [literal(b) for b in bounds] == [0.0, 1.0]:
             edits.append(source.instead(call, f"{torch_word(source, 'sigmoid')}({source.of(inner)})"))
     return edits
-
-
-def held(source: Source, node: ast.expr) -> str:
-    """The text of an expression, in parentheses where it needs them."""
-    text = source.of(node)
-    return f"({text})" if isinstance(node, ast.BinOp | ast.UnaryOp | ast.Compare | ast.BoolOp | ast.IfExp) else text
 
 
 def _is_tensors(source: Source, call: ast.Call) -> bool:

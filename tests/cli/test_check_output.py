@@ -39,7 +39,7 @@ EVIDENCE = {
     "role",
     "detail",
 }
-REMEDY = {"name", "title", "reason", "code", "reference"}
+REMEDY = {"name", "title", "reason", "code", "reference", "cost", "risk", "settings"}
 
 
 def run(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
