@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
 
 from gradscope.errors import CannotApply
 from gradscope.program.source import Source, keyword
@@ -56,12 +55,6 @@ def called(call: ast.Call) -> str:
 def calls_of(source: Source, *names: str) -> list[ast.Call]:
     """The calls of functions, classes and methods by the last word of their names, as they are written."""
     return [c for c in source.calls() if called(c) in names]
-
-
-def calls_near(source: Source, line: int | None, *names: str) -> list[ast.Call]:
-    """Such calls in a line of the source as it is now; all of them where none is there."""
-    found = calls_of(source, *names)
-    return [c for c in found if line is not None and c.lineno <= line <= (c.end_lineno or c.lineno)] or found
 
 
 def assignments(source: Source, name: str) -> list[ast.Assign]:
@@ -152,14 +145,6 @@ def rate_of(call: ast.Call, framework: str) -> ast.expr | None:
     named = next((v for name in RATES if (v := keyword(call, name)) is not None), None)
     place = 1 if framework == "torch" else 0
     return named or next(iter(call.args[place:]), None)
-
-
-def loss_lines(sources: Iterable[str | None], path: str) -> Iterator[int]:
-    """The lines of places "file:line" that are in a file."""
-    for place in sources:
-        line = line_in(place, path)
-        if line is not None:
-            yield line
 
 
 def line_in(place: str | None, path: str) -> int | None:

@@ -9,6 +9,7 @@ from gradscope.program.names import (
     OPTIMIZERS,
     RATE_NAME,
     RATES,
+    called,
     calls_of,
     keras_word,
     optax_calls,
@@ -25,7 +26,7 @@ def with_rate(source: Source, rate: float, optimizer: str | None = None) -> Sour
         return _in_optax(source, rate)
     made = calls_of(source, *OPTIMIZERS)
     if made:
-        chosen = [c for c in made if dotted_end(c) == optimizer] or made
+        chosen = [c for c in made if called(c) == optimizer] or made
         return source.edited([rate_edit(source, c, rate) for c in chosen])
     named = optimizers_by_name(source)
     if named:
@@ -54,11 +55,6 @@ def _named_rate(source: Source, rate: float) -> Source:
     if len(rates) != 1:
         raise CannotApply("this file names no learning rate")
     return source.edited([source.instead(rates[0].value, shown(rate))])
-
-
-def dotted_end(call: ast.Call) -> str:
-    """The class that is called."""
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def rate_edit(source: Source, call: ast.Call, rate: float) -> Edit:

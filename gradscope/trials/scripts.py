@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,8 @@ class Runner:
     pool: queue.Queue[Server]
     apart: bool = True
     """Whether each run has a copy of the working directory."""
-    measure: Measure | None = None
     longest_s: float = 0.0
     count: int = 0
-    printed: dict[str, float] = field(default_factory=dict)
 
     def run(self, files: Files, seed: int, *, observed: bool, limit_s: float | None) -> dict[str, Any]:
         """What a run showed: `failure`, and what was printed as `numbers`, or what `observe` gives."""
