@@ -20,7 +20,9 @@ __version__ = "0.1.0"
 HOMES = {
     "Evidence": "verdict",
     "GradscopeError": "errors",
+    "NonFiniteError": "errors",
     "NotJudged": "rule",
+    "Origin": "origin",
     "Remedy": "verdict",
     "Report": "report",
     "Role": "verdict",
@@ -37,7 +39,9 @@ HOMES = {
 __all__ = [
     "Evidence",
     "GradscopeError",
+    "NonFiniteError",
     "NotJudged",
+    "Origin",
     "Remedy",
     "Report",
     "Role",

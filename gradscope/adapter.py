@@ -42,6 +42,8 @@ class Adapter(Protocol):
     """What a program imports that is to be observed: the session begins once it has."""
     companions: tuple[str, ...]
     """Libraries beside it that a session is told of, by its imported(name), once they have been imported."""
+    replays: bool
+    """Whether a step that is not finite can be withheld, saved, and run again."""
 
     def available(self) -> bool:
         """Whether the framework is installed."""

@@ -4,15 +4,22 @@ GradscopeError
 ├── UsageError            (ValueError)    an argument, option, file or setting is wrong
 │   ├── SettingsError                     [tool.gradscope] or --set
 │   ├── UnknownRule                       a code or name that no rule carries
-│   └── TargetError                       what was given to check cannot be checked
+│   ├── TargetError                       what was given to check cannot be checked
+│   └── BundleError                       a saved step cannot be read, or does not fit the model
 ├── CannotApply           (RuntimeError)  a remedy does not fit this program
 ├── CannotJudge           (RuntimeError)  the run is fine for Python, but shows nothing to judge
+├── NonFiniteError (ArithmeticError)      watch(on_nonfinite="raise"): before the weights change
 ├── ScriptFailed          (RuntimeError)  the user's own program raised
 ├── MissingFramework      (ImportError)   the adapter's framework is not installed
 └── PluginError           (RuntimeError)  a plugin could not be loaded or breaks its contract
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradscope.origin import Origin
 
 
 class GradscopeError(Exception):
@@ -35,12 +42,25 @@ class TargetError(UsageError):
     """What was given to check is missing, not Python, or not what it was called."""
 
 
+class BundleError(UsageError):
+    """A saved step is incomplete, altered, of a newer version, or does not fit the model that it is replayed with."""
+
+
 class CannotApply(GradscopeError, RuntimeError):
     """A remedy does not fit this program or workload; the text says why."""
 
 
 class CannotJudge(GradscopeError, RuntimeError):
     """Nothing could be judged: no step, no parameter, no gradient. Never to be read as healthy."""
+
+
+class NonFiniteError(GradscopeError, ArithmeticError):
+    """A loss or gradient is not finite; raised before the optimizer's step. `origin` says where it was born, None
+    where that could not be found."""
+
+    def __init__(self, text: str, origin: Origin | None = None):
+        super().__init__(text)
+        self.origin = origin
 
 
 class ScriptFailed(GradscopeError, RuntimeError):

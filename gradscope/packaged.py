@@ -23,6 +23,7 @@ class Packaged:
     install: str
     module: str
     companions: tuple[str, ...] = ()
+    replays: bool = False
     package: str
     model: str
     """The class of its models, by its dotted name below the module."""

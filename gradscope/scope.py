@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from gradscope.accidents import Accidents, accidents_of
 from gradscope.adapter import Adapter, TakesLosses, Watched
 from gradscope.arrays import Arrays, number, whole
 from gradscope.diagnosis import check_settings, diagnose
@@ -26,8 +27,16 @@ class Scope:
     Use it as a context manager, or call close(). Everything it notes fits into `budget` bytes, however long the run.
     """
 
-    def __init__(self, settings: Settings | None = None, *, budget: int = DEFAULT_BUDGET, steps: int | None = None):
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        budget: int = DEFAULT_BUDGET,
+        steps: int | None = None,
+        accidents: Accidents | None = None,
+    ):
         self.settings = settings or Settings()
+        self.accidents = accidents or Accidents()
         self.budget = budget
         self.histories: list[History] = []
         self.failures: dict[str, str] = {}
@@ -159,24 +168,35 @@ def watch(
     *,
     settings: Settings | Mapping[str, Any] | None = None,
     budget: int = DEFAULT_BUDGET,
+    on_nonfinite: str = "report",
+    on_nonfinite_save: str | Path | None = None,
 ) -> Scope:
     """Observes a model and its optimizer in a loop of one's own; nothing else in the loop changes.
 
     model: a model of a supported framework, or a list of them. optimizer: its optimizer, or a list; without one every
     optimizer that holds the model's parameters is observed. settings: as in [tool.gradscope]; by default those of the
     nearest pyproject.toml. budget: bytes that the history may take. Without arguments, a Scope for observe().
-    Raises UsageError for what no adapter recognizes and for settings that are wrong, CannotJudge for a model without
-    parameters.
+
+    on_nonfinite: what is done about a step whose loss or gradient is not finite, before the weights change. "report"
+    finds out where it was born; "skip" does, and leaves weights and optimizer state as they were; "raise" does, and
+    raises NonFiniteError; "ignore" keeps nothing for it. on_nonfinite_save: a folder that the first such step is saved
+    in, for `gradscope replay`.
+
+    Raises UsageError for what no adapter recognizes and for arguments and settings that are wrong, CannotJudge for a
+    model without parameters.
     """
+    accidents = accidents_of(on_nonfinite, on_nonfinite_save)
     if model is None and optimizer is not None:
         raise UsageError(
             "watch(): an optimizer without its model; expected watch(model, optimizer), watch(model) or watch()"
         )
     chosen = settings_of(settings)
     check_settings(chosen, plugins())
-    scope = Scope(chosen, budget=budget)
+    scope = Scope(chosen, budget=budget, accidents=accidents)
     if model is not None:
-        scope.watched = adapter_for(model).watch(scope, model, optimizer)
+        adapter = adapter_for(model)
+        accidents.check_offered(adapter)
+        scope.watched = adapter.watch(scope, model, optimizer)
     return scope
 
 

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from gradscope.origin import Origin, origin_at
+
 if TYPE_CHECKING:
+    from gradscope.history import History
     from gradscope.program.source import Source
     from gradscope.workload import Workload
 
@@ -54,6 +57,7 @@ class Evidence:
     source: file:line when it differs from the module's (the line of a loss call).
     detail: data that belongs to it (shapes, counts), never a sentence.
     own: whether no other illness can have brought it about, so that its verdict is never told as a consequence.
+    origin: where the value was born, when the step was run again to find out.
     """
 
     quantity: str
@@ -67,6 +71,7 @@ class Evidence:
     role: Role = Role.CAUSE
     detail: str = ""
     own: bool = False
+    origin: Origin | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -137,6 +142,11 @@ class Verdict:
     consequence_of: str | None = None
     objective: str | None = None
 
+    @property
+    def origin(self) -> Origin | None:
+        """Where its first value that is not finite was born, when that was found."""
+        return next((e.origin for e in self.evidence if e.origin is not None), None)
+
     def as_dict(self, framework: str | None = None) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
@@ -149,6 +159,7 @@ class Verdict:
             "step": self.step,
             "objective": self.objective,
             "consequence_of": self.consequence_of,
+            "origin": self.origin.as_dict() if self.origin is not None else None,
             "evidence": [e.as_dict() for e in self.evidence],
             "remedies": [r.as_dict(framework) for r in self.remedies],
         }
@@ -160,3 +171,24 @@ def severity_of(evidence: tuple[Evidence, ...]) -> Severity:
     if Role.HARM in roles:
         return Severity.ERROR
     return Severity.WARNING if Role.CAUSE in roles else Severity.INFO
+
+
+def born(history: History, step: int) -> list[Evidence]:
+    """The evidence of the origin of what is not finite in that step, when the step was run again to find it."""
+    origin = origin_at(history, step)
+    if origin is None:
+        return []
+    return [
+        Evidence(
+            str(origin),
+            origin.count,
+            ">",
+            0,
+            origin.step,
+            parameter=origin.parameter if origin.phase == "parameter" else None,
+            module=origin.module or None,
+            source=origin.source,
+            role=Role.HARM,
+            origin=origin,
+        )
+    ]

@@ -26,10 +26,10 @@
  2  reference.losses, reference.initial
  2  reference.normalization, reference.dropout, reference.pooling
  1  trials.seeding, trials.printed, program.source
- 1  settings, origin, competition, idle, lineage, moving, overwritten
+ 1  settings, accidents, verdict, competition, idle, lineage, moving, overwritten
  1  reference.layers
  0  trials, trials.scratch
- 0  program, errors, verdict, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe
+ 0  program, errors, origin, reporter, hookspecs, frames, guard, schedule, imports, patches, recipe
  0  reference
 
 Imports for type checking alone may look up: nothing is loaded by them.

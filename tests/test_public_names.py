@@ -10,7 +10,9 @@ import pytest
 NAMES = [
     "Evidence",
     "GradscopeError",
+    "NonFiniteError",
     "NotJudged",
+    "Origin",
     "Remedy",
     "Report",
     "Role",

@@ -113,12 +113,12 @@ def _bad(graph: Graph, env: dict[int, Any], slot: int, masked: set[int]) -> int:
     return int(bad.sum())
 
 
-def _origin(traced: Traced, at: int, direction: str, step: int, count: int) -> Origin:
-    """direction: "forward", which becomes "loss" behind the last layer, or "backward"."""
+def _origin(traced: Traced, at: int, phase: str, step: int, count: int) -> Origin:
+    """phase: "forward", which becomes "loss" behind the last layer, or "backward"."""
     graph, flow = traced.program.graph, traced.program.flow
     instruction = graph.instructions[at]
     before = [layer for layer in flow.layers if layer.at <= at]
-    if direction == "forward" and before and not flow.before_layers.intersection(instruction.outputs):
-        direction = "loss" if at > before[-1].at else direction
+    if phase == "forward" and before and not flow.before_layers.intersection(instruction.outputs):
+        phase = "loss" if at > before[-1].at else phase
     module = before[-1].module if before else ""
-    return Origin(direction, step, instruction.call or instruction.name, module, instruction.line, count)
+    return Origin(phase, step, instruction.call or instruction.name, module, instruction.line, count)

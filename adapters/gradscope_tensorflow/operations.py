@@ -4,17 +4,18 @@ values that are."""
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from gradscope.frames import users_line
 from gradscope.guard import guarded
+from gradscope.origin import Origin
 from tensorflow.python.framework import op_callbacks
 
 from gradscope_tensorflow.arrays import is_float
 from gradscope_tensorflow.forward import Forward
 
-Place = dict[str, Any]
 SILENT = frozenset({"Identity", "ReadVariableOp", "Reshape", "Cast", "Squeeze", "ExpandDims", "Const", "Fill", "Shape"})
 """Operations that make no value of their own."""
 
@@ -28,7 +29,7 @@ class Operations:
         self._hear = guarded("tensorflow operations", failures, self._happened)
         self.backward = False
         self._modules: dict[int, str] = {}
-        self._found: list[Place] = []
+        self._found: list[Origin] = []
         self._benign: set[tuple[str, str | None]] = set()
         self._open = False
 
@@ -44,15 +45,15 @@ class Operations:
         self._open = False
         self._modules, self._found = {}, []
 
-    def origin(self, step: int) -> Place | None:
+    def origin(self, step: int) -> Origin | None:
         """Where the accident of this step began; nothing is heard after it."""
-        fresh = [p for p in self._found if (p["op"], p["source"]) not in self._benign]
+        fresh = [p for p in self._found if (p.op, p.source) not in self._benign]
         self.close()
-        return fresh[0] | {"step": step} if fresh else None
+        return replace(fresh[0], step=step) if fresh else None
 
     def went_well(self) -> None:
         """The step is over, and everything that counts in it was finite."""
-        self._benign |= {(p["op"], p["source"]) for p in self._found}
+        self._benign |= {(p.op, p.source) for p in self._found}
         self._modules, self._found = {}, []
 
     def _happened(self, op: Any, inputs: Any, _attrs: Any, outputs: Any, *_rest: Any, **_options: Any) -> None:
@@ -66,16 +67,16 @@ class Operations:
                 if kind not in SILENT and not finite(out) and all(finite(x) for x in inputs):
                     self._found.append(self._place(kind, inputs))
 
-    def _place(self, kind: str, inputs: Any) -> Place:
+    def _place(self, kind: str, inputs: Any) -> Origin:
         stack = self.forward.stack
-        direction = "backward" if self.backward else "loss" if self._in_loss() else "forward"
+        phase = "backward" if self.backward else "loss" if self._in_loss() else "forward"
         module = self.forward.current_module()
         if not stack:
             module = next((self._modules[id(x)] for x in inputs if id(x) in self._modules), module)
         line = users_line(sys._getframe(2))
         if stack and type(stack[-1]).__module__.startswith("keras."):
             line = self.forward.names.source(stack[-1]) or line
-        return {"module": module, "op": kind, "source": line, "direction": direction}
+        return Origin(phase, -1, kind, module, line)
 
     def _in_loss(self) -> bool:
         """Whether the model has returned already."""

@@ -17,6 +17,7 @@ class TorchAdapter(Packaged):
     module = "torch"
     package = "gradscope_torch"
     model = "nn.Module"
+    replays = True
 
     def recognizes(self, thing: Any) -> bool:
         """Whether a model is torch's. On the torch backend a layer of Keras is a module too, and is left to Keras."""

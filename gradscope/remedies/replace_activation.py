@@ -24,10 +24,9 @@ def replace_activation(verdict: Verdict, history: History) -> Remedy | None:
     """An activation whose slope does not vanish, or which grows no faster than its input."""
     seen = kinds(history)
     if verdict.name.startswith("non-finite"):
-        born = history.facts.get("origin", {})
-        if isinstance(born, Origin):
-            born = {"op": born.op, "module": born.module}
-        return _bounded() if born.get("op", "").lower() in UNBOUNDED and born.get("module") else None
+        born = history.facts.get("origin")
+        exponential = isinstance(born, Origin) and born.op.lower() in UNBOUNDED and born.module
+        return _bounded() if exponential else None
     curved = any(k.startswith(("sigmoid", "tanh")) for k in seen)
     if not is_network(history) or (seen and not curved and not any("relu" in k for k in seen)):
         return None

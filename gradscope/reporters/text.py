@@ -39,6 +39,9 @@ def verdict_lines(verdict: Verdict, framework: str | None) -> list[str]:
     rest = len(verdict.evidence) - MOST_EVIDENCE
     if rest > 0:
         lines.append(f"            and {rest} more")
+    if verdict.origin is not None and not verdict.consequence_of:
+        for i, line in enumerate(verdict.origin.told()):
+            lines.append(f"  {'born' if i == 0 else '':<9} {line}")
     for i, remedy in enumerate(() if verdict.consequence_of else verdict.remedies[:3]):
         lines.append(f"  {'remedy' if i == 0 else 'or':<9} {remedy.title}: {remedy.reason}")
         code = remedy.code.get(framework or "torch", "")

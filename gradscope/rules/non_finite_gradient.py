@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradscope.history import History
-from gradscope.origin import born
 from gradscope.rule import rule
-from gradscope.verdict import Evidence, Role
+from gradscope.verdict import Evidence, Role, born
 
 
 @rule("GS002", explains=("non-finite-parameter", "non-finite-loss", "stalled-loss"))

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradscope.history import History
-from gradscope.origin import born
 from gradscope.rule import rule
 from gradscope.trend import first_step
-from gradscope.verdict import Evidence, Role
+from gradscope.verdict import Evidence, Role, born
 
 
 @rule("GS001", explains=("non-finite-gradient", "non-finite-parameter", "stalled-loss"))

@@ -48,8 +48,8 @@ def test_a_framework_is_told_what_is_known_of_a_specimen(framework: str, name: s
     if (framework, name) in NOT_EXPRESSED:
         pytest.skip(NOT_EXPRESSED[framework, name])
     scope = adapter.observed(SPECIMENS[name](), "session")
-    located = name in LOCATED and isinstance(scope.histories[0].facts.get("origin"), Origin)
-    expected = [LOCATED[name], *EXPECTED[name][1:]] if located else EXPECTED[name]
+    located = (framework, name) in LOCATED and isinstance(scope.histories[0].facts.get("origin"), Origin)
+    expected = [LOCATED[framework, name], *EXPECTED[name][1:]] if located else EXPECTED[name]
     assert told(scope, adapter.reference_name) == expected
 
 

@@ -136,6 +136,10 @@ FROM_ARRAYS: dict[str, list[str]] = {
 """The same where only plain arrays of gradients and weights were seen, and the loss: nothing is known of layers, of
 what enters a loss, or of the update that the very first step made."""
 
-LOCATED = {"nan-of-log": "error non-finite-loss: dense2, step 25"}
+LOCATED = {
+    ("jax", "nan-of-log"): "error non-finite-loss: dense2, step 25",
+    ("tensorflow", "nan-of-log"): "error non-finite-loss: sigmoid2, step 25",
+    ("torch", "nan-of-log"): "error non-finite-loss: sigmoid2, step 25",
+}
 """The first verdict where the framework ran the broken step again and found where it broke (gradscope.origin): of a
 logarithm in the loss, the layer whose output it got."""

@@ -25,14 +25,14 @@ BORN = {
 }
 
 
-@pytest.mark.parametrize("direction", BORN)
-def test_the_birth_of_a_nan_is_named(tmp_path: Path, direction: str) -> None:
-    body, op = BORN[direction]
+@pytest.mark.parametrize("phase", BORN)
+def test_the_birth_of_a_nan_is_named(tmp_path: Path, phase: str) -> None:
+    body, op = BORN[phase]
     outcome = run(tmp_path, body, steps=10)
     assert outcome.scope is not None
     origin = outcome.scope.histories[0].facts["origin"]
     assert isinstance(origin, Origin)
-    assert (origin.direction, origin.op, origin.step) == (direction, op, 0)
+    assert (origin.phase, origin.op, origin.step) == (phase, op, 0)
     if op:
         assert origin.source is not None and "train.py:" in origin.source
 

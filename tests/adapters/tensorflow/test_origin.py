@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +12,7 @@ pytest.importorskip("tensorflow")
 pytest.importorskip("keras")
 
 from gradscope.check import check_script
+from gradscope.origin import Origin
 from gradscope.settings import Settings
 
 from tests.adapters.tensorflow.programs import HEAD
@@ -37,7 +38,7 @@ for step in range(6):
 ERROR = "tf.reduce_mean(tf.square(output - line[:32]))"
 
 
-def origin(tmp_path: Path, body: str) -> dict[str, Any]:
+def origin(tmp_path: Path, body: str) -> Origin:
     """facts["origin"] of a program, its source as the text of that line."""
     file = tmp_path / "train.py"
     file.write_text(HEAD + body)
@@ -46,36 +47,30 @@ def origin(tmp_path: Path, body: str) -> dict[str, Any]:
         outcome = check_script(file, [], Settings(steps=50), quiet=True)
     assert outcome.scope is not None
     assert outcome.scope.failures == {}
-    found: dict[str, Any] = dict(outcome.scope.histories[0].facts["origin"])
-    name, _, line = found["source"].rpartition(":")
+    found = outcome.scope.histories[0].facts["origin"]
+    assert isinstance(found, Origin)
+    name, _, line = str(found.source).rpartition(":")
     assert name == str(file)
-    found["source"] = (HEAD + body).splitlines()[int(line) - 1].strip()
-    return found
+    return replace(found, source=(HEAD + body).splitlines()[int(line) - 1].strip())
 
 
 def test_an_operation_of_a_users_layer(tmp_path: Path) -> None:
     body = LOOP.format(forward="tf.math.log(x * self.scale)", loss=ERROR)
-    assert origin(tmp_path, body) == {
-        "module": "root",
-        "op": "Log",
-        "source": "return tf.math.log(x * self.scale)",
-        "direction": "forward",
-        "step": 0,
-    }
+    assert origin(tmp_path, body) == Origin("forward", 0, "Log", "root", "return tf.math.log(x * self.scale)")
 
 
 def test_an_operation_of_the_loss(tmp_path: Path) -> None:
     loss = f"{ERROR} + (tf.math.log(tf.constant(0.0)) if step == 3 else 0.0)"
     found = origin(tmp_path, LOOP.format(forward="x * self.scale", loss=loss))
-    assert (found["op"], found["step"], found["direction"]) == ("Log", 3, "loss")
-    assert found["source"].startswith("loss = ")
+    assert (found.op, found.step, found.phase) == ("Log", 3, "loss")
+    assert str(found.source).startswith("loss = ")
 
 
 def test_an_operation_of_the_backward_pass(tmp_path: Path) -> None:
     body = LOOP.format(forward="tf.sqrt(tf.nn.relu(x) * self.scale)", loss=ERROR)
     found = origin(tmp_path, body)
-    assert (found["module"], found["step"], found["direction"]) == ("root", 0, "backward")
-    assert "Sqrt" in found["op"] or "Div" in found["op"] or "Mul" in found["op"]
+    assert (found.module, found.step, found.phase) == ("root", 0, "backward")
+    assert "Sqrt" in found.op or "Div" in found.op or "Mul" in found.op
 
 
 def test_a_layer_of_keras_is_named_by_the_line_that_built_it(tmp_path: Path) -> None:
@@ -89,5 +84,5 @@ model.compile(optimizer=keras.optimizers.SGD(0.01), loss="mse")
 model.fit(x, line, epochs=1, batch_size=32, verbose=0)
 """
     found = origin(tmp_path, body)
-    assert (found["module"], found["op"], found["direction"]) == ("huge", "Exp", "forward")
-    assert "huge" in found["source"]
+    assert (found.module, found.op, found.phase) == ("huge", "Exp", "forward")
+    assert "huge" in found.source
