@@ -7,7 +7,7 @@ hold a value which is not finite; so the first steps, the last steps and every a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -268,6 +268,12 @@ class History:
         self.tables["step"].add(Subject(RUN))
         self.classes: dict[str, Array] = {}
         self.readings: dict[str, tuple[Any, Any]] = {}
+        self.on_rows: Callable[[History], None] | None = None
+
+    def rows_written(self) -> None:
+        """Rows were added: whoever wants to know is told."""
+        if self.on_rows is not None:
+            self.on_rows(self)
 
     def __getitem__(self, table: str) -> Table:
         return self.tables[table]

@@ -96,6 +96,7 @@ def write(history: History, rows: Sequence[Row], fetch: Fetch = nothing_to_fetch
         if size is not None:
             values["batch_size"] = size
         history["step"].record(row.step, {quantity: {RUN: value} for quantity, value in values.items()})
+    history.rows_written()
 
 
 def flat(array: Any, fetched: Fetched) -> NDArray[Any]:

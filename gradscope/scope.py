@@ -15,10 +15,14 @@ from gradscope.adapter import Adapter, TakesLosses, Watched
 from gradscope.arrays import Arrays, number, whole
 from gradscope.diagnosis import check_settings, diagnose
 from gradscope.errors import MissingFramework, UsageError
+from gradscope.guard import guarded
 from gradscope.history import DEFAULT_BUDGET, RUN, History
+from gradscope.logbook import Logbook, writer_of
 from gradscope.plugins import plugins
 from gradscope.report import Report
 from gradscope.settings import Settings, find_pyproject, load_settings
+
+METRICS = "metrics for log_to"
 
 
 class Scope:
@@ -34,6 +38,8 @@ class Scope:
         budget: int = DEFAULT_BUDGET,
         steps: int | None = None,
         accidents: Accidents | None = None,
+        log_to: Any = None,
+        log_parameters: bool = False,
     ):
         self.settings = settings or Settings()
         self.accidents = accidents or Accidents()
@@ -49,6 +55,7 @@ class Scope:
         self.on_progress: Any = None
         self._arrays: Arrays | None = None
         self._logged: float | None = None
+        self._logbook = None if log_to is None else Logbook(writer_of(log_to), self._judge, each=log_parameters)
 
     # -- what adapters call ----------------------------------------------------------------------------------------
 
@@ -56,6 +63,8 @@ class Scope:
         """A history for one more objective (optimizer) of this scope."""
         history = History(budget=self.budget, objective=objective, **facts)
         history.facts["limits"] = self.limits
+        if self._logbook is not None:
+            history.on_rows = guarded(METRICS, self.limits, self._logbook.written)
         self.histories.append(history)
         return history
 
@@ -111,6 +120,7 @@ class Scope:
         if self._arrays is None:
             self._arrays = Arrays(self.new_history("arrays", framework="numpy"), self.take_logged)
         self._arrays.note(step, gradients, parameters, loss, learning_rate)
+        self._arrays.history.rows_written()
 
     def tape(self, **options: Any) -> Any:
         """A tf.GradientTape whose gradients this scope observes; options are those of tf.GradientTape.
@@ -132,6 +142,10 @@ class Scope:
         """The verdicts on everything seen so far; can be asked for at any time."""
         if self.watched is not None:
             self.watched.refresh()
+        return self._judge()
+
+    def _judge(self) -> Report:
+        """The verdicts on what was written."""
         unread = self.limits.get("steps")
         return diagnose(self.histories, self.settings, plugins(), failures=self.failures, unread=unread)
 
@@ -140,6 +154,8 @@ class Scope:
         if self.watched is not None:
             watched, self.watched = self.watched, None
             watched.close()
+        if self._logbook is not None:
+            guarded(METRICS, self.limits, self._logbook.close)()
 
     def __enter__(self) -> Scope:
         return self
@@ -170,6 +186,8 @@ def watch(
     budget: int = DEFAULT_BUDGET,
     on_nonfinite: str = "report",
     on_nonfinite_save: str | Path | None = None,
+    log_to: Any = None,
+    log_parameters: bool = False,
 ) -> Scope:
     """Observes a model and its optimizer in a loop of one's own; nothing else in the loop changes.
 
@@ -182,6 +200,10 @@ def watch(
     raises NonFiniteError; "ignore" keeps nothing for it. on_nonfinite_save: a folder that the first such step is saved
     in, for `gradscope replay`.
 
+    log_to: where gradient norms, update ratios and the count of verdicts are charted (see gradscope.metrics), as they
+    are written: a SummaryWriter, a run of Weights & Biases, or a function of (values, step). log_parameters: the norm
+    and ratio of every parameter too.
+
     Raises UsageError for what no adapter recognizes and for arguments and settings that are wrong, CannotJudge for a
     model without parameters.
     """
@@ -192,7 +214,7 @@ def watch(
         )
     chosen = settings_of(settings)
     check_settings(chosen, plugins())
-    scope = Scope(chosen, budget=budget, accidents=accidents)
+    scope = Scope(chosen, budget=budget, accidents=accidents, log_to=log_to, log_parameters=log_parameters)
     if model is not None:
         adapter = adapter_for(model)
         accidents.check_offered(adapter)

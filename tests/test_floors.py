@@ -14,7 +14,8 @@
  7  program.normalizations, program.initializers, trials.verdicts, trials.table
  7  reference.specimens, reference.observation
  6  rules/*, remedies/*, reporters/*, reference.comparison, reference.surgery, reference.demonstrations
- 6  program.activations, program.outputs, trials.outcome
+ 7  logbook
+ 6  program.activations, program.outputs, trials.outcome, metrics
  5  report, notes, usual, fit, optimizers, reference.plans, program.computed
  4  rule, remedy, rewriting, trials.plan, program.rates, program.clipping, program.schedules, program.places
  4  program.penalties

@@ -45,6 +45,7 @@ class Watch:
     def __init__(self, scope: Scope, model: torch.nn.Module | list[torch.nn.Module], optimizer: Any):
         models = list(model) if isinstance(model, list | tuple) else [model]
         self.optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer] if optimizer else []
+        self.optimizers = [innermost(o) for o in self.optimizers]
         check_arguments(models, self.optimizers)
         names = Names(Sources())
         frame = sys._getframe(2)
@@ -125,6 +126,16 @@ class Watch:
 def is_compiled(model: torch.nn.Module) -> bool:
     """Whether torch.compile holds the model or one of its modules."""
     return any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules())
+
+
+def innermost(optimizer: Any) -> Any:
+    """The optimizer that steps, inside those that a trainer wraps around it (Accelerate, Lightning): hooks on a wrapper
+    never fire."""
+    while isinstance(optimizer, torch.optim.Optimizer) and isinstance(
+        inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer
+    ):
+        optimizer = inner
+    return optimizer
 
 
 def check_arguments(models: list[Any], optimizers: list[Any]) -> None:
