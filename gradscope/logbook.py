@@ -73,8 +73,8 @@ def writer_of(given: Any) -> Writer:
         if callable(given):
             return calls(given)
     raise UsageError(
-        f"watch(): log_to={given!r:.80} is a {type(given).__name__}; expected a SummaryWriter, a run of Weights & Biases,"
-        " or a function of (values, step)"
+        f"watch(): log_to={given!r:.80} is a {type(given).__name__}; expected a SummaryWriter, a run of Weights & "
+        "Biases, or a function of (values, step)"
     )
 
 

@@ -36,7 +36,9 @@ class Point:
 def points_after(history: History, step: int, *, each: bool = False) -> list[Point]:
     """One point per row after a step, in their order. each: those of every parameter too."""
     steps = history["step"].steps
-    return [Point(int(s), metrics_of(history, int(s), each=each)) for s in steps[np.searchsorted(steps, step, "right") :]]
+    return [
+        Point(int(s), metrics_of(history, int(s), each=each)) for s in steps[np.searchsorted(steps, step, "right") :]
+    ]
 
 
 def metrics_of(history: History, step: int, *, each: bool = False) -> dict[str, float]:
@@ -102,7 +104,8 @@ def _run(history: History, quantity: str, step: int) -> float:
 def _ratios(history: History, step: int) -> NDArray[Any]:
     """Update norm / parameter norm of each parameter; NaN where it is unknown, or the parameter was zero."""
     updates, norms = (_cells(history, "parameter", q, step) for q in ("update_norm", "parameter_norm"))
-    return np.divide(updates, norms, out=np.full(updates.shape, math.nan), where=norms > 1e-12)
+    ratios: NDArray[Any] = np.divide(updates, norms, out=np.full(updates.shape, math.nan), where=norms > 1e-12)
+    return ratios
 
 
 def _named(key: str, subjects: Any, values: NDArray[Any], known: NDArray[Any]) -> dict[str, float]:
