@@ -21,7 +21,7 @@ MISSING = -1.0
 UNOBSERVED = -2.0
 """Stands in a gradient norm for "not looked at": the parameter was not known yet at that step."""
 
-COUNTS = ("loss_nonfinite", "skipped", "nonfinite", "output_nonfinite", "input_nonfinite")
+COUNTS = ("loss_nonfinite", "skipped", "withheld", "nonfinite", "output_nonfinite", "input_nonfinite")
 """Quantities above zero where something was not finite; their rows are not thinned out."""
 
 DEFAULT_BUDGET = 64 * 2**20
@@ -185,6 +185,7 @@ STEP = (
     "clip_limit",
     "loss_scale",
     "skipped",
+    "withheld",
     "carried_over",
     "cleared_early",
     "backward_passes",

@@ -52,6 +52,8 @@ class Scope:
         self.limit = steps
         self.had_enough = False
         self.failed_in = ""
+        self.skipped_steps = 0
+        """Steps that on_nonfinite="skip" withheld."""
         self.on_progress: Any = None
         self._arrays: Arrays | None = None
         self._logged: float | None = None

@@ -13,37 +13,25 @@ from gradscope_torch.forward import Forward
 from gradscope_torch.functions import INTERESTING
 
 
-class FunctionMode(TorchFunctionMode):
-    """Passes every call through unchanged and notes the few that matter."""
+class OwnMode(TorchFunctionMode):
+    """A mode of ours, which keeps out of the way of the user's."""
 
-    def __init__(self, forward: Forward, limits: dict[str, str], observe: Callable[..., None]):
-        """observe(forward, name, args, kwargs, result) notes a call. limits: where it is told that none is heard."""
+    def __init__(self) -> None:
         super().__init__()
-        self.forward = forward
-        self.limits = limits
-        self.observe = observe
         self._process = os.getpid()
         self._on = False
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        name = getattr(func, "__name__", "")
-        if self.forward.active and name in INTERESTING and torch.is_grad_enabled() and os.getpid() == self._process:
-            self.observe(self.forward, name, args, kwargs, result)
-        return result
-
-    def push(self) -> None:
-        """Enters the mode, unless one that is not ours is on: that stack must stay the user's."""
+    def push(self) -> str:
+        """Enters the mode, unless one that is not ours is on: that stack must stay the user's. Gives the class of that
+        one, "" where there is none."""
         if self._on:
-            return
-        foreign = [m for m in _get_current_function_mode_stack() if not (isinstance(m, FunctionMode) or is_default(m))]
+            return ""
+        foreign = [m for m in _get_current_function_mode_stack() if not (isinstance(m, OwnMode) or is_default(m))]
         if foreign:
-            kind = type(foreign[-1]).__name__
-            self.limits.setdefault("activations", f"another torch function mode is on ({kind})")
-            return
+            return type(foreign[-1]).__name__
         self.__enter__()
         self._on = True
+        return ""
 
     def pop(self) -> None:
         """Leaves the mode, wherever in the stack it is; the others stay as they are."""
@@ -55,6 +43,48 @@ class FunctionMode(TorchFunctionMode):
         for mode in reversed(above):
             _push_mode(mode)
         self._on = False
+
+
+class FunctionMode(OwnMode):
+    """Passes every call through unchanged and notes the few that matter."""
+
+    def __init__(self, forward: Forward, limits: dict[str, str], observe: Callable[..., None]):
+        """observe(forward, name, args, kwargs, result) notes a call. limits: where it is told that none is heard."""
+        super().__init__()
+        self.forward = forward
+        self.limits = limits
+        self.observe = observe
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if self.forward.active and name in INTERESTING and torch.is_grad_enabled() and os.getpid() == self._process:
+            self.observe(self.forward, name, args, kwargs, result)
+        return result
+
+    def push(self) -> str:
+        """Enters the mode, or says why it cannot."""
+        foreign = super().push()
+        if foreign:
+            self.limits.setdefault("activations", f"another torch function mode is on ({foreign})")
+        return foreign
+
+
+class TapeMode(OwnMode):
+    """Passes every call through unchanged and tells a tape of it, while it is open."""
+
+    def __init__(self, note: Callable[..., None]):
+        """note(func, args, kwargs, result) is told of every call."""
+        super().__init__()
+        self.note = note
+        self.open = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **kwargs) if kwargs else func(*args)
+        if self.open and os.getpid() == self._process:
+            self.note(func, args, kwargs or {}, result)
+        return result
 
 
 def is_default(mode: Any) -> bool:

@@ -50,6 +50,11 @@ class Names:
         else:
             self._name_all(module, unique, several)
 
+    def meet(self, module: torch.nn.Module, frame: FrameType | None) -> None:
+        """Makes a module a root that is called from a frame; or the one it is a part of, where a trainer never calls
+        that itself."""
+        self.add_root(configured_in(module, frame) or module, None, frame)
+
     def release(self, parameters: Iterable[torch.Tensor], kept: Iterable[torch.Tensor]) -> None:
         """Forgets the roots that hold some of the parameters and none of those that are kept."""
         gone, needed = {id(p) for p in parameters}, {id(p) for p in kept}
@@ -147,6 +152,16 @@ class Names:
     def source(self, module: torch.nn.Module) -> str | None:
         """file:line of the code that created the module."""
         return self.sources.of(module) or self.sources.static(module, self)
+
+
+def configured_in(module: torch.nn.Module, frame: FrameType | None) -> torch.nn.Module | None:
+    """The module that holds this one, makes its optimizers, and is calling it: Lightning calls its training_step()."""
+    while frame is not None:
+        me = frame.f_locals.get("self") if is_users(frame.f_code.co_filename) else None
+        if isinstance(me, torch.nn.Module) and hasattr(me, "configure_optimizers") and module in me.modules():
+            return me
+        frame = frame.f_back
+    return None
 
 
 def clean(name: str) -> str:

@@ -55,6 +55,7 @@ class Objective:
         self.between = Between()
         self.clearing = Clearing()
         self.skipped = False
+        self.withheld = False
         self._own: list[Tensor] = []
         self._lazy: list[Tensor] = []
         self._before: dict[int, Tensor] = {}
@@ -192,6 +193,11 @@ class Objective:
             for n, g in zip(found, gradients, strict=True)
         ]
 
+    @property
+    def norms(self) -> Any:
+        """The gradient norms of the running step; () where there are none yet."""
+        return () if self._row is None else self._row.norms
+
     def after_step(self, full: bool, direction: bool, notes: list[Note], classes: list[tuple[str, Tensor]]) -> None:
         """Completes the row: loss, rate, and on full steps updates, gradients in detail, and notes."""
         row, between = self._row, self.between
@@ -202,6 +208,7 @@ class Objective:
         row.values = {
             "learning_rate": learning_rate_of(self.optimizer),
             "skipped": self.skipped,
+            "withheld": self.withheld,
             "carried_over": self.clearing.carried_over() if self.step else None,
             "cleared_early": cleared_early if self.step else None,
             "backward_passes": between.passes,
@@ -220,7 +227,7 @@ class Objective:
         self._rows.append(row)
         self._row = None
         self.between = Between()
-        self.skipped = False
+        self.skipped = self.withheld = False
         self.step += 1
         if full or len(self._rows) >= WAITING_ROWS:
             self.flush()

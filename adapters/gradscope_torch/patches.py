@@ -7,21 +7,27 @@ are put back, unless somebody else has wrapped them since, in which case ours st
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import threading
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
 from gradscope.patches import Patches
 from torch.autograd.graph import GradientEdge
+from torch.compiler import is_dynamo_compiling
 from torch.nn.utils import clip_grad
 from torch.overrides import is_tensor_like
+
+from gradscope_torch.hook import hidden, left_alone
 
 
 class Listener(Protocol):
     """Who wants to know."""
 
-    def backward_begins(self, tensors: Any) -> None:
-        """backward() was called on one tensor, or a tuple of them."""
+    def backward_begins(self, tensors: Any, options: dict[str, Any]) -> None:
+        """backward() was called on one tensor, or a tuple of them; options: its other arguments, by name."""
 
     def backward_ended(self) -> None:
         """backward() returned."""
@@ -47,6 +53,8 @@ class Outer(threading.local):
 
 
 LISTENERS: list[Listener] = []
+OPTIONS = ("grad_tensors", "retain_graph", "create_graph", "grad_variables", "inputs")
+"""What torch.autograd.backward takes beside its tensors, in order."""
 _outer = Outer()
 _patches = Patches()
 
@@ -66,30 +74,65 @@ def unlisten(listener: Listener) -> None:
         _patches.close()
 
 
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Inside, no listener is told of a backward pass."""
+    before, _outer.running = _outer.running, True
+    try:
+        yield
+    finally:
+        _outer.running = before
+
+
 def _install() -> None:
-    _patches.wrap(torch.autograd, "backward", _backward)
-    _patches.wrap(clip_grad, "_clip_grads_with_norm_", _clip)
-    _patches.wrap(clip_grad, "clip_grad_value_", _clip_value)
-    _patches.wrap(torch.nn.utils, "clip_grad_value_", _clip_value)
-    _patches.wrap(torch.amp.GradScaler, "step", _scaler_step)
-    _patches.wrap(torch.amp.GradScaler, "scale", _scaler_scale)
+    wrappers = (
+        (torch.autograd, "backward", _backward),
+        (clip_grad, "_clip_grads_with_norm_", _clip),
+        (clip_grad, "clip_grad_value_", _clip_value),
+        (torch.nn.utils, "clip_grad_value_", _clip_value),
+        (torch.amp.GradScaler, "step", _scaler_step),
+        (torch.amp.GradScaler, "scale", _scaler_scale),
+    )
+    for owner, name, make in wrappers:
+        _patches.wrap(owner, name, make)
+        left_alone(make(None))  # the code of a wrapper is that of all its kind
+    for function in (tell, total_norm, parameters_of):
+        left_alone(function)
+
+
+def tell(event: str, *given: Any) -> None:
+    """Tells every listener, with dynamo off."""
+    _aside(_tell)(event, given)
+
+
+def _tell(event: str, given: tuple[Any, ...]) -> None:
+    for listener in LISTENERS:
+        getattr(listener, event)(*given)
+
+
+def total_norm(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """L2 norm of all gradients together."""
+    norm: torch.Tensor = _aside(torch.nn.utils.get_total_norm)(gradients)
+    return norm
+
+
+_aside = functools.lru_cache(maxsize=4)(hidden)
 
 
 def _backward(original: Any) -> Any:
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        if _outer.running:
+        if _outer.running or is_dynamo_compiling():
             return original(tensors, *args, **kwargs)
         if not (is_tensor_like(tensors) or isinstance(tensors, GradientEdge)):
             tensors = tuple(tensors)  # what can be gone through once only is gone through here, for all
-        for listener in LISTENERS:
-            listener.backward_begins(tensors)
+        options = dict(zip(OPTIONS, args, strict=False)) | kwargs
+        tell("backward_begins", tensors, options)
         _outer.running = True
         try:
             result = original(tensors, *args, **kwargs)
         finally:
             _outer.running = False
-        for listener in LISTENERS:
-            listener.backward_ended()
+        tell("backward_ended")
         return result
 
     return backward
@@ -97,9 +140,10 @@ def _backward(original: Any) -> Any:
 
 def _clip(original: Any) -> Any:
     def clip(parameters: Any, max_norm: Any, total_norm: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_dynamo_compiling():
+            return original(parameters, max_norm, total_norm, *args, **kwargs)
         held = parameters_of(parameters)
-        for listener in LISTENERS:
-            listener.clipped(held, total_norm, max_norm)
+        tell("clipped", held, total_norm, max_norm)
         return original(held, max_norm, total_norm, *args, **kwargs)
 
     return clip
@@ -107,13 +151,14 @@ def _clip(original: Any) -> Any:
 
 def _clip_value(original: Any) -> Any:
     def clip_grad_value_(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_dynamo_compiling():
+            return original(parameters, *args, **kwargs)
         held = parameters_of(parameters)
         gradients = [p.grad for p in held if p.grad is not None]
-        before = torch.nn.utils.get_total_norm(gradients) if gradients else None
+        before = total_norm(gradients) if gradients else None
         result = original(held, *args, **kwargs)
         if before is not None:
-            for listener in LISTENERS:
-                listener.clipped(held, before, torch.nn.utils.get_total_norm(gradients))
+            tell("clipped", held, before, total_norm(gradients))
         return result
 
     return clip_grad_value_
@@ -126,11 +171,11 @@ def parameters_of(given: Any) -> list[Any]:
 
 def _scaler_step(original: Any) -> Any:
     def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        for listener in LISTENERS:
-            listener.scaler_begins(self, optimizer)
+        if is_dynamo_compiling():
+            return original(self, optimizer, *args, **kwargs)
+        tell("scaler_begins", self, optimizer)
         result = original(self, optimizer, *args, **kwargs)
-        for listener in LISTENERS:
-            listener.scaler_ended(self, optimizer)
+        tell("scaler_ended", self, optimizer)
         return result
 
     return step
@@ -138,9 +183,10 @@ def _scaler_step(original: Any) -> Any:
 
 def _scaler_scale(original: Any) -> Any:
     def scale(self: Any, outputs: Any) -> Any:
+        if is_dynamo_compiling():
+            return original(self, outputs)
         result = original(self, outputs)
-        for listener in LISTENERS:
-            listener.scaled(result, getattr(self, "_scale", None))
+        tell("scaled", result, getattr(self, "_scale", None))
         return result
 
     return scale

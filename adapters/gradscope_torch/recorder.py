@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from gradscope.competition import belongs, note_competition
+from gradscope.errors import NonFiniteError
 from gradscope.guard import guarded
 from gradscope.moving import note_unmoved
 from gradscope.schedule import Schedule
@@ -15,6 +16,7 @@ from gradscope.scope import Scope
 from torch import Tensor
 
 from gradscope_torch import patches
+from gradscope_torch.capture import Capture
 from gradscope_torch.forward import Forward
 from gradscope_torch.functions import observe
 from gradscope_torch.mode import FunctionMode
@@ -24,6 +26,7 @@ from gradscope_torch.objective import Objective, kind_of
 from gradscope_torch.passes import Mark, Passes
 from gradscope_torch.reach import Reach, Seen
 from gradscope_torch.running import Running
+from gradscope_torch.sentinel import Sentinel
 from gradscope_torch.turns import Turns
 
 STEPS = "torch optimizer hooks"
@@ -53,8 +56,11 @@ class Recorder:
         self.moving = Moving()
         self.objectives: dict[frozenset[int], Objective] = {}
         self.on_step: Callable[[int], None] = lambda _steps: None
+        self.on_outermost: Callable[[torch.nn.Module], None] = lambda _module: None
         self.forward.active = schedule(0)
         self.passes = Passes()
+        self.capture = Capture(scope.failures)
+        self.sentinel = Sentinel(scope, names, self.capture)
         self.shared: tuple[list[tuple[Any, Any]], int] = ([], 0)
         self.spent = False
         self.stepped = False
@@ -73,6 +79,7 @@ class Recorder:
         self.leave = guarded(MODULES, failures, self._leave)
         self._step_begins_safely = guarded(STEPS, failures, self._step_begins)
         self._step_ended_safely = guarded(STEPS, failures, self._step_ended)
+        self._finish_safely = guarded(STEPS, failures, self._finish)
         self._scaler_ended_safely = guarded(STEPS, failures, self._scaler_ended)
         self.backward_begins = guarded("torch backward", failures, self._backward_begins)
         self.backward_ended = guarded("torch backward", failures, self._backward_ended)
@@ -86,24 +93,30 @@ class Recorder:
     def _meet(self, module: torch.nn.Module, frame: FrameType) -> None:
         """A module nobody knows begins its forward outside of any other, called from a frame: it is a root."""
         if not self.forward.stack and not self.names.known(module):
-            self.names.add_root(module, None, frame)
+            self.names.meet(module, frame)
             for objective in self.order:
                 objective.outdated = True
 
     def _enter(self, module: torch.nn.Module) -> None:
+        if self.capture.resting:
+            return
         if not self.forward.stack and self.spent:
             self.forward.reset()
             self.spent = False
+        if not self.forward.stack:
+            self.on_outermost(module)
         self.forward.enter(module)
 
     def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
+        if self.capture.resting:
+            return
         self.forward.leave(module, args, output)
         if output is not None:
             self.moving.ran(module)
 
     # -- events from patches ---------------------------------------------------------------------------------------
 
-    def _backward_begins(self, tensors: Any) -> None:
+    def _backward_begins(self, tensors: Any, options: dict[str, Any]) -> None:
         if self.passes.count and not self._running.anything:  # a closure may evaluate again and again
             self._look_for_abandoned()
         self._open = None
@@ -112,6 +125,7 @@ class Recorder:
                 self._reach.parameters = self._candidates()
             self._open = self.passes.mark(), self._reach.look()
         self.passes.begin(tensors)
+        self.capture.backward_begins(tensors, options)
         for objective in self.order:
             objective.backward_begins()
 
@@ -120,6 +134,7 @@ class Recorder:
         gone = [g for o in self.order if (g := o.abandoned()) is not None]
         if gone and all(gone):
             self.passes.clear()
+            self.capture.step_ended()
             for objective in self.order:
                 objective.clearing.abandon()
 
@@ -127,7 +142,9 @@ class Recorder:
         opened, self._open = self._open, None
         if opened is not None and not self._reach.changed(opened[1]):
             self.passes.take_back(opened[0])
+            self.capture.take_back()
             return
+        self.capture.backward_ended()
         for objective in self.order:
             objective.backward_ended()
 
@@ -144,6 +161,7 @@ class Recorder:
     def _scaler_ended(self, optimizer: Any) -> None:
         objective = self.objective(optimizer)
         objective.skipped = True
+        self.sentinel.skipped_by_scaler(objective, True)
         full = self.schedule(objective.step)
         objective.before_step(full)
         self._finish(objective, full)
@@ -198,6 +216,22 @@ class Recorder:
         """The optimizer's step begins. What steps is noted here, where no failing observer can disturb it."""
         if self._running.begins(optimizer) and self.wanted(optimizer):
             self._step_begins_safely(optimizer, args, kwargs)
+            self._look_for_accident(optimizer)
+
+    def _look_for_accident(self, optimizer: Any) -> None:
+        """Looks whether the step is finite, and does what was asked for where it is not. Raises NonFiniteError."""
+        objective = self._by_optimizer.get(id(optimizer))
+        if objective is None or not self.scope.accidents.sought or STEPS in self.scope.failures:
+            return
+        losses = self.passes.losses if self.passes.count else self.shared[0]
+        if not self.sentinel.failing(objective.norms, losses):
+            return
+        try:
+            self.sentinel.accident(objective, optimizer)
+        except NonFiniteError:
+            self._running.clear()
+            self._finish_safely(objective, False, True)
+            raise
 
     def _step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         objective = self.objective(optimizer)
@@ -209,6 +243,7 @@ class Recorder:
         """The optimizer's step returned."""
         if not self._running.ended(optimizer) or not self.wanted(optimizer):
             return
+        self.sentinel.step_ended()
         self.stepped = True
         self._step_ended_safely(optimizer, args, kwargs)
         self._count(optimizer)
@@ -235,6 +270,7 @@ class Recorder:
         direction = full or self.schedule(objective.step + 1)
         objective.after_step(full, direction, notes, self.forward.classes if full and fresh else [])
         self.passes.clear()
+        self.capture.step_ended(kept=len(self.order) > 1)
         self.spent = True
         if full:
             objective.history.facts["called"] = sorted(self.forward.called)
@@ -263,6 +299,7 @@ class Recorder:
         patches.unlisten(self)
         self.mode.pop()
         self._running.clear()
+        self.capture.close()
         self.refresh()
         self.forward.reset()
 

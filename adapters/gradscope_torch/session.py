@@ -16,6 +16,7 @@ from torch.optim import optimizer as torch_optimizer
 from gradscope_torch.failure import failed_in
 from gradscope_torch.names import Names
 from gradscope_torch.recorder import Recorder
+from gradscope_torch.root_hooks import kwargs_of
 from gradscope_torch.source import Sources
 
 VARIABLE = "TORCHDYNAMO_DISABLE"
@@ -37,7 +38,7 @@ class Session:
         self.sources.install()
         self._handles = [
             torch_module.register_module_forward_pre_hook(self._enter),
-            torch_module.register_module_forward_hook(self.recorder.leave, always_call=True),
+            torch_module.register_module_forward_hook(self._leave, always_call=True),
             torch_optimizer.register_optimizer_step_pre_hook(self.recorder.step_begins),
             torch_optimizer.register_optimizer_step_post_hook(self.recorder.step_ended),
         ]
@@ -57,10 +58,17 @@ class Session:
     def _look_at(self, error: BaseException | None) -> None:
         self.scope.failed_in = failed_in(error, self.names) or self.scope.failed_in
 
-    def _enter(self, module: torch.nn.Module, _args: Any) -> None:
+    def _enter(self, module: torch.nn.Module, args: Any) -> None:
         if not self.recorder.forward.stack:
             self.recorder.meet(module, sys._getframe(1))
         self.recorder.enter(module)
+        capture = self.recorder.capture
+        if capture.inside or any(True for _ in module.parameters()):
+            capture.enter(module, args, kwargs_of(sys._getframe(1)))
+
+    def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
+        self.recorder.leave(module, args, output)
+        self.recorder.capture.leave(module, output)
 
 
 def run_eagerly() -> tuple[str | None, bool | None]:

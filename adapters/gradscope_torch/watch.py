@@ -7,36 +7,16 @@ from typing import Any
 
 import torch
 from gradscope.errors import CannotJudge, UsageError
-from gradscope.guard import guarded
 from gradscope.schedule import sparse_schedule
 from gradscope.scope import Scope
 from torch.optim import optimizer as torch_optimizer
 
+from gradscope_torch.hook import Hook
+from gradscope_torch.layer_hooks import LayerHooks
 from gradscope_torch.names import Names
-from gradscope_torch.recorder import MODULES, Recorder
+from gradscope_torch.recorder import Recorder
+from gradscope_torch.root_hooks import RootHooks
 from gradscope_torch.source import Sources
-
-
-class Hook:
-    """A hook that can be pickled and copied with the object it sits on: the copy does nothing."""
-
-    __slots__ = ("action",)
-
-    def __init__(self, action: Any):
-        self.action = action
-
-    def __call__(self, *args: Any) -> None:
-        self.action(*args)
-
-    def __reduce__(self) -> Any:
-        return (Hook, (nothing,))
-
-    def __deepcopy__(self, memo: Any) -> Hook:
-        return Hook(nothing)
-
-
-def nothing(*_args: Any) -> None:
-    """What a copied hook does."""
 
 
 class Watch:
@@ -53,23 +33,21 @@ class Watch:
             names.add_root(one, None, frame)
         mine = {id(p) for p in names.all_parameters()}
         self.models = models
-        self.compiled = any(is_compiled(m) for m in models)
         self.recorder = Recorder(scope, names, sparse_schedule, lambda o: self._is_ours(o, mine), self._candidates)
-        self._forward_handles: list[Any] = []
         self._handles: list[Any] = []
-        self._prepare = guarded(MODULES, scope.failures, self._switch_hooks)
-        self._push_mode = guarded(MODULES, scope.failures, self.recorder.mode.push)
-        self.recorder.on_step = self._prepare
+        self.layers = LayerHooks(self.recorder, models)
+        self.recorder.on_step = self.layers.switch
+        self.roots = RootHooks(self.recorder.capture, models, scope.failures) if scope.accidents.sought else None
+        if self.roots is not None:
+            self.recorder.on_outermost = self.roots.outermost
         for one in self.optimizers:
             self._handles.append(one.register_step_pre_hook(Hook(self.recorder.step_begins)))
             self._handles.append(one.register_step_post_hook(Hook(self.recorder.step_ended)))
         if not self.optimizers:
-            self._handles.append(torch_optimizer.register_optimizer_step_pre_hook(self.recorder.step_begins))
-            self._handles.append(torch_optimizer.register_optimizer_step_post_hook(self.recorder.step_ended))
-        if self.compiled:
-            scope.limits["activations"] = "the model is compiled: hooks on its modules would not fire"
+            self._handles.append(torch_optimizer.register_optimizer_step_pre_hook(Hook(self.recorder.step_begins)))
+            self._handles.append(torch_optimizer.register_optimizer_step_post_hook(Hook(self.recorder.step_ended)))
         self.recorder.listen()
-        self._prepare(0)
+        self.layers.switch(0)
 
     def _candidates(self) -> list[torch.Tensor]:
         """Whose gradients tell that a backward pass is ours, as long as no step was seen."""
@@ -89,43 +67,16 @@ class Watch:
             return any(optimizer is o for o in self.optimizers)
         return any(id(p) in mine for g in optimizer.param_groups for p in g["params"])
 
-    def _switch_hooks(self, _steps: int) -> None:
-        """Puts hooks on the modules before a step with full statistics, and takes them away after it."""
-        wanted = self.recorder.forward.active and not self.compiled
-        if wanted and not self._forward_handles:
-            for model in self.models:
-                for module in model.modules():
-                    self._forward_handles.append(module.register_forward_pre_hook(Hook(self._enter)))
-                    self._forward_handles.append(
-                        module.register_forward_hook(Hook(self.recorder.leave), always_call=True)
-                    )
-        elif not wanted:
-            self._remove_hooks()
-
-    def _remove_hooks(self) -> None:
-        for handle in self._forward_handles:
-            handle.remove()
-        self._forward_handles = []
-        self.recorder.mode.pop()
-
-    def _enter(self, module: torch.nn.Module, _args: Any) -> None:
-        if not self.recorder.forward.stack and torch.is_grad_enabled():
-            self._push_mode()
-        self.recorder.enter(module)
-
     def close(self) -> None:
         """Removes every hook and wrapper."""
         self.recorder.forward.active = False
-        self._remove_hooks()
+        self.layers.close()
+        if self.roots is not None:
+            self.roots.close()
         for handle in self._handles:
             handle.remove()
         self._handles = []
         self.recorder.close()
-
-
-def is_compiled(model: torch.nn.Module) -> bool:
-    """Whether torch.compile holds the model or one of its modules."""
-    return any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules())
 
 
 def innermost(optimizer: Any) -> Any:

@@ -1,0 +1,50 @@
+"""Hook: what is put on an object of the user's. It survives copying, and torch.compile does not see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def hidden(action: Callable[..., Any]) -> Callable[..., Any]:
+    """The action, with dynamo off while it runs: else it would compile every frame that runs between two of its own."""
+    import torch._dynamo
+
+    made: Callable[..., Any] = torch._dynamo.disable(action, wrapping=False)
+    return made
+
+
+def left_alone(function: Any) -> None:
+    """Dynamo never begins to compile with the function. What it calls is another matter."""
+    from torch._dynamo.eval_frame import skip_code
+
+    skip_code(function.__code__)
+
+
+class Hook:
+    """A hook that can be pickled and copied with the object it sits on: the copy does nothing.
+
+    Inside what torch.compile traces it does nothing either, so that no graph breaks; it gives None always.
+    """
+
+    __slots__ = ("action",)
+
+    def __init__(self, action: Callable[..., Any]):
+        left_alone(type(self).__call__)
+        self.action = hidden(action)
+
+    def __call__(self, *args: Any) -> None:
+        if not torch.compiler.is_dynamo_compiling():
+            self.action(*args)
+
+    def __reduce__(self) -> Any:
+        return (Hook, (nothing,))
+
+    def __deepcopy__(self, memo: Any) -> Hook:
+        return Hook(nothing)
+
+
+def nothing(*_args: Any) -> None:
+    """What a copied hook does."""

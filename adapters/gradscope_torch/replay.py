@@ -1,0 +1,217 @@
+"""Replay: runs the tape of a step again, under the tracer, until something is not finite."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradscope_torch.names import Names
+from gradscope_torch.rehearsal import rehearsal
+from gradscope_torch.streams import set_streams
+from gradscope_torch.tape import Call, Pass, Slot, Tape, slots_of, tensors_of
+from gradscope_torch.tracer import BAD, Tracer, state_of
+
+REENTRANT = "CheckpointFunctionBackward"
+
+
+@dataclass(slots=True)
+class Failure:
+    """What a replay came to. phase: "forward" or "loss" when the loss is not finite, else "backward". targets: the
+    tensors that are not finite, of the loss or of gradients. parameters: names of those whose gradient is not, in the
+    order of the backward pass. unexplained: the loss cannot be made again, and what came from it is not finite."""
+
+    phase: str
+    tracer: Tracer
+    number: int
+    targets: list[Tensor]
+    parameters: list[str] = field(default_factory=list)
+    unexplained: bool = False
+
+
+class Replay:
+    """One run of a tape. Use under rehearsal()."""
+
+    def __init__(self, tape: Tape, names: Names):
+        self.tape = tape
+        self.names = names
+        self.tracer = Tracer(names)
+        self.values: dict[int, Any] = {}
+        self._done = 0
+
+    def run(self) -> Failure | None:
+        """The first backward pass of the step that fails; None when none of them does."""
+        for number, one in enumerate(self.tape.passes):
+            self._forward(one)
+            found = self._look_at(one, number) or self._backward(one, number)
+            if found is not None:
+                return found
+        return None
+
+    # -- forward ---------------------------------------------------------------------------------------------------
+
+    def _forward(self, one: Pass) -> None:
+        wanted = needed(self.tape.calls[: one.calls], [p for p in self.tape.passes if p.calls <= one.calls])
+        with self.tracer:
+            while self._done < one.calls:
+                call = self.tape.calls[self._done]
+                if self._done in wanted:
+                    self._call(call, self._done)
+                self._done += 1
+
+    def _call(self, call: Call, at: int) -> None:
+        self.tracer.call = at
+        self.tracer.in_model = call.is_model
+        target = unwrapped(call.target) if call.is_model else call.target
+        args, kwargs = self._filled(call.args), self._filled(call.kwargs)
+        with situation(call):
+            result = target(*args, **kwargs)
+        made = [args[0]] if len(call.results) == 1 and result is None else list(tensors_of(result))
+        self.values.update(zip(call.results, made, strict=True))
+        self.tracer.in_model = False
+
+    def _filled(self, value: Any) -> Any:
+        if isinstance(value, Slot):
+            return self.values[value.number]
+        if isinstance(value, Tensor):
+            return value.detach().requires_grad_() if value.grad_fn is not None else value
+        kind = type(value)
+        if kind is tuple or kind is list:
+            return kind(self._filled(v) for v in value)
+        if kind is dict:
+            return {k: self._filled(v) for k, v in value.items()}
+        return value
+
+    def _look_at(self, one: Pass, number: int) -> Failure | None:
+        """Whether the loss is not finite, or where that is not known, what the models returned."""
+        if one.traceable:
+            ends = [self.values[s.number] for s in slots_of(one.losses)]
+        else:
+            ends = [
+                self.values[s]
+                for at, c in enumerate(self.tape.calls)
+                for s in c.results
+                if at < one.calls and c.is_model
+            ]
+        bad = [t for t in ends if t.is_floating_point() and state_of(t) == BAD]
+        if not one.traceable and not bad and any(state_of(g) == BAD for _, g in one.gradients):
+            return Failure("loss", self.tracer, number, [], unexplained=True)
+        return Failure("forward", self.tracer, number, bad) if bad else None
+
+    # -- backward --------------------------------------------------------------------------------------------------
+
+    def _backward(self, one: Pass, number: int) -> Failure | None:
+        if one.traceable:
+            ends = [self.values[s.number] for s in slots_of(one.losses)]
+            weights = self._weights(one.options, len(ends))
+        else:
+            ends = [self.values[slot] for slot, _ in one.gradients]
+            weights = [g for _, g in one.gradients]
+        pairs = [(e, w) for e, w in zip(ends, weights, strict=True) if e.requires_grad]
+        if not pairs:
+            return None
+        leaves = self.leaves()
+        ends, weights = [e for e, _ in pairs], [w for _, w in pairs]
+        with self.tracer:
+            gradients = gradients_of(ends, weights, leaves, one.options)
+        bad = [(self._order(g), g, p) for p, g in zip(leaves, gradients, strict=True) if g is not None and state_of(g)]
+        if not bad:
+            return None
+        bad.sort(key=lambda found: found[0])
+        named = [self.names.parameter(p, "")[0] for _, _, p in bad]
+        return Failure("backward", self.tracer, number, [g for _, g, _ in bad], [n for n in named if n])
+
+    def _order(self, gradient: Tensor) -> int:
+        found = self.tracer.made_by(gradient)
+        return len(self.tracer.records) if found is None else found
+
+    def _weights(self, options: dict[str, Any], count: int) -> list[Any]:
+        given = options.get("grad_tensors")
+        if given is None:
+            return [None] * count
+        return list(given) if isinstance(given, list | tuple) else [given]
+
+    def leaves(self) -> list[Tensor]:
+        """What gradients are taken of: the models' parameters, and leaves that calls were given."""
+        return leaves_of(self.tape)
+
+
+def leaves_of(tape: Tape) -> list[Tensor]:
+    """The parameters of the models on a tape, and the leaves that its calls were given."""
+    held = [p for c in tape.calls if c.is_model for p in c.target.parameters()]
+    held += [t for c in tape.calls for t in tensors_of([*c.args, *c.kwargs.values()]) if t.is_leaf]
+    return list({id(t): t for t in held if t.requires_grad}.values())
+
+
+def models_of(tape: Tape) -> list[torch.nn.Module]:
+    """The models that were called."""
+    return list({id(c.target): c.target for c in tape.calls if c.is_model}.values())
+
+
+def gradients_of(ends: list[Any], weights: list[Any], leaves: list[Tensor], options: dict[str, Any]) -> list[Any]:
+    """The gradient of every leaf, or None. Nothing is accumulated, unless reentrant checkpointing asks for it."""
+    graph = {k: bool(options.get(k)) for k in ("retain_graph", "create_graph")}
+    if any(has_node(e, REENTRANT) for e in ends):
+        torch.autograd.backward(ends, weights, **graph)
+        found = [p.grad for p in leaves]
+        for p in leaves:
+            p.grad = None
+        return found
+    return list(torch.autograd.grad(ends, leaves, weights, allow_unused=True, **graph))
+
+
+def has_node(tensor: Tensor, name: str) -> bool:
+    """Whether a node of that name is in the graph of a tensor."""
+    seen: set[Any] = set()
+    waiting = [tensor.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == name:
+            return True
+        seen.add(node)
+        waiting += [n for n, _ in node.next_functions]
+    return False
+
+
+def needed(calls: list[Call], passes: list[Pass]) -> set[int]:
+    """Indices of the calls that losses need; where a loss is not known, of all models and what they need."""
+    wanted = {s.number for p in passes for s in slots_of(p.losses)}
+    opaque = any(not p.traceable for p in passes)
+    found: set[int] = set()
+    for at in reversed(range(len(calls))):
+        call = calls[at]
+        if (opaque and call.is_model) or not wanted.isdisjoint(call.results):
+            found.add(at)
+            wanted |= {s.number for s in slots_of((call.args, call.kwargs))}
+    return found
+
+
+def unwrapped(module: Any) -> Any:
+    """A model without what compiles it, or averages its gradients over processes."""
+    module = getattr(module, "_orig_mod", module)
+    return module.module if isinstance(module, torch.nn.parallel.DistributedDataParallel) else module
+
+
+@contextlib.contextmanager
+def situation(call: Call) -> Iterator[None]:
+    """The random streams, the autocast and the grad mode that a call was made in."""
+    if call.streams is not None:
+        set_streams(call.streams)
+    with contextlib.ExitStack() as stack:
+        if call.casting is not None:
+            device, kind, cached = call.casting
+            stack.enter_context(torch.autocast(device, kind, cache_enabled=cached))
+        stack.enter_context(torch.set_grad_enabled(call.grad))
+        yield
+
+
+def replayed(tape: Tape, names: Names) -> Failure | None:
+    """Runs a step again, and leaves everything as it was."""
+    with rehearsal(models_of(tape), leaves_of(tape)):
+        return Replay(tape, names).run()

@@ -1,0 +1,266 @@
+"""Tape: how the loss of one step came about: calls of models, of functions outside of them, and backward passes.
+
+It keeps what they were given, not what they returned, so that a step can be run again. Of what was returned only the
+graph's end is held, until its backward pass is over.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradscope_torch.streams import Streams, current_streams
+
+TOKEN = "gradscope tape"
+"""The key of a graph node's metadata whose value lives as long as the node."""
+MOST_CALLS = 4096
+"""A step of more calls outside of its models is not run again."""
+PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, slice})
+IN_PLACE = frozenset({"__setitem__"})
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What an earlier call returned, in the place of a tensor."""
+
+    number: int
+
+
+@dataclass(slots=True)
+class Call:
+    """One call. target: a module or a function. results: the slots of the tensors that it returned."""
+
+    target: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    results: tuple[int, ...] = ()
+    streams: Streams | None = None
+    casting: tuple[Any, ...] | None = None
+    grad: bool = True
+    differentiable: bool = True
+    line: str | None = None
+    alive: Callable[[], Any] | None = None
+    used: bool = False
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is a model that was called."""
+        return isinstance(self.target, torch.nn.Module)
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Pass:
+    """One backward pass. losses: what backward() was called on: slots, or tensors whose making is not known. calls: how
+    many calls had been made by then. gradients: (slot, gradient that entered it), where the loss cannot be made again.
+    """
+
+    losses: tuple[Any, ...]
+    options: dict[str, Any]
+    calls: int
+    traceable: bool
+    gradients: list[tuple[int, Tensor]] = field(default_factory=list)
+
+
+class Token:
+    """Something that can be referred to weakly."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Tape:
+    """The calls since the last step. Tensors are known by their identity while they are held."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.passes: list[Pass] = []
+        self.lost = ""
+        """Why the step cannot be run again."""
+        self.leaks = False
+        """Whether something that carries gradients came from elsewhere."""
+        self._familiar = False
+        self._known: dict[int, tuple[Tensor, int]] = {}
+        self._count = 0
+
+    # -- recording -------------------------------------------------------------------------------------------------
+
+    def model_begins(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """A model is called, outside of any other."""
+        self._drop_dead()
+        casting = casting_now()
+        given, named = self._given(args), {k: self._one(v) for k, v in kwargs.items()}
+        return Call(module, given, named, streams=current_streams(), casting=casting)
+
+    def model_ended(self, call: Call, output: Any) -> bool:
+        """It returned; whether the call counts, for something of what it gave carries gradients."""
+        tensors = [t for t in tensors_of(output) if t.requires_grad]
+        node = next((t.grad_fn for t in tensors if t.grad_fn is not None), None)
+        if node is None:
+            return False
+        token = Token()
+        node.metadata[TOKEN] = token
+        call.alive = weakref.ref(token)
+        self._add(call, tensors_of(output))
+        return True
+
+    def function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """A function outside of the models returned; noted when it was given what is known."""
+        self._familiar = False
+        given, named = self._given(args), {k: self._one(v) for k, v in kwargs.items()} if kwargs else kwargs
+        if not self._familiar or self.lost:
+            return
+        name = getattr(target, "__name__", "")
+        made = [args[0]] if name in IN_PLACE else list(tensors_of(result))
+        if not made:
+            return
+        if len(self.calls) >= MOST_CALLS:
+            self.lost = f"more than {MOST_CALLS} calls were made outside of the models"
+            return
+        grad = torch.is_grad_enabled()
+        call = Call(target, given, named, casting=casting_now(), grad=grad)
+        call.differentiable = any(t.requires_grad for t in made)
+        self._add(call, made)
+
+    def backward(self, losses: tuple[Any, ...], options: dict[str, Any]) -> Pass:
+        """backward() was called; options are its own. Where the loss cannot be made again, what enters the models'
+        outputs is kept instead."""
+        found = tuple(self._one(t) for t in losses)
+        traceable = not self.leaks and all(isinstance(t, Slot) for t in found)
+        done = Pass(found, options, len(self.calls), traceable)
+        self._use(done)
+        self.passes.append(done)
+        if not traceable:
+            self._keep_gradients(done)
+        return done
+
+    def backward_ended(self, done: Pass) -> None:
+        """It is over: what it went through is held no more, unless it may be gone through again."""
+        if done.options.get("retain_graph") or done.options.get("create_graph"):
+            return
+        spent = {s for c in self.calls if c.used for s in c.results}
+        self._known = {k: v for k, v in self._known.items() if v[1] not in spent}
+
+    def step_ended(self) -> None:
+        """The step is over: what led to its loss is forgotten."""
+        self.calls = [c for c in self.calls if c.is_model and not c.used and c.alive is not None and c.alive()]
+        kept = {s for c in self.calls for s in c.results}
+        self._known = {k: v for k, v in self._known.items() if v[1] in kept}
+        self.passes, self.lost, self.leaks = [], "", False
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.calls, self.passes, self._known = [], [], {}
+        self.lost, self.leaks = "", False
+
+    # -- the calls themselves --------------------------------------------------------------------------------------
+
+    def _add(self, call: Call, made: Any) -> None:
+        tensors = list(made)
+        first, self._count = self._count, self._count + len(tensors)
+        call.results = tuple(range(first, self._count))
+        self._known.update({id(t): (t, first + at) for at, t in enumerate(tensors)})
+        self.calls.append(call)
+
+    def _given(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple([self._one(a) for a in args])
+
+    def _one(self, value: Any) -> Any:
+        """The value, its known tensors replaced."""
+        if isinstance(value, Tensor):
+            found = self._known.get(id(value))
+            if found is not None:
+                self._familiar = True
+                return Slot(found[1])
+            if value.grad_fn is not None:
+                self.leaks = True
+            return value
+        kind = type(value)
+        if kind is tuple or kind is list:
+            return kind(self._one(v) for v in value)
+        if kind is dict:
+            return {k: self._one(v) for k, v in value.items()}
+        if kind not in PLAIN and any(t.grad_fn is not None for t in tensors_of(value)):
+            self.leaks = True
+        return value
+
+    def _use(self, done: Pass) -> None:
+        """Marks the calls that the gradients of a pass go through."""
+        if not done.traceable:
+            for call in self.calls:
+                call.used = True
+            return
+        wanted = {s.number for s in slots_of(done.losses)}
+        for call in reversed(self.calls):
+            if call.differentiable and not wanted.isdisjoint(call.results):
+                call.used = True
+                wanted |= {s.number for s in slots_of((call.args, call.kwargs))}
+
+    def _keep_gradients(self, done: Pass) -> None:
+        mine = {s for c in self.calls if c.is_model for s in c.results}
+        for tensor, slot in list(self._known.values()):
+            if slot in mine and tensor.requires_grad:
+                tensor.register_hook(Keeper(done, slot))
+
+    def _drop_dead(self) -> None:
+        """Forgets calls whose graphs are gone: nobody went backward through them, and nobody can."""
+        dead = [c for c in self.calls if c.alive is not None and not c.used and c.alive() is None]
+        if dead and not self.passes:
+            spent = {s for c in dead for s in c.results}
+            self.calls = [c for c in self.calls if not any(c is d for d in dead)]
+            self._known = {k: v for k, v in self._known.items() if v[1] not in spent}
+        elif len(self.calls) >= MOST_CALLS and not self.lost:
+            self.lost = f"the models were called more than {MOST_CALLS} times in one step"
+            self.calls, self._known = [], {}
+
+
+class Keeper:
+    """A tensor hook that notes what enters a model's output in a pass."""
+
+    def __init__(self, done: Pass, slot: int):
+        self.done = weakref.ref(done)
+        self.slot = slot
+
+    def __call__(self, gradient: Tensor) -> None:
+        done = self.done()
+        if done is not None:
+            done.gradients.append((self.slot, gradient))
+
+
+def casting_now() -> tuple[Any, ...] | None:
+    """(device type, type, whether casts are cached) of the autocast that is on, or None."""
+    for device in ("cpu", "cuda"):
+        if torch.is_autocast_enabled(device):
+            return device, torch.get_autocast_dtype(device), torch.is_autocast_cache_enabled()
+    return None
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """The tensors in what a model or function returned, in an order that stays the same: in containers, dataclasses
+    and plain objects too."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for held in value.values():
+            yield from tensors_of(held)
+    elif isinstance(value, list | tuple):
+        for held in value:
+            yield from tensors_of(held)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for one in fields(value):
+            yield from tensors_of(getattr(value, one.name))
+
+
+def slots_of(value: Any) -> Iterator[Slot]:
+    """The slots in what a call was given."""
+    if isinstance(value, Slot):
+        yield value
+    elif isinstance(value, dict):
+        for held in value.values():
+            yield from slots_of(held)
+    elif isinstance(value, list | tuple):
+        for held in value:
+            yield from slots_of(held)

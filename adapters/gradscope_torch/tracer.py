@@ -1,0 +1,289 @@
+"""Tracer: every operation of a step that is run again, forward and backward: which ones made what is not finite.
+
+It stands below autograd (a dispatch mode), so that it sees what composite functions, autograd functions and the engine
+itself compute. The node whose gradient is being computed, and the number that autograd gave it, lead back from an
+operation of the backward pass to the line and the module of the forward pass.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from gradscope.frames import is_library, is_users
+from torch import Tensor
+from torch.nn.modules import module as torch_module
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gradscope_torch.names import Names
+from gradscope_torch.source import TORCH
+
+FINITE, MASKED, BAD = 0, 1, 2
+"""Of a tensor: all finite; infinite on purpose, as masks are; not finite."""
+UNWRITTEN = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"})
+STEEP = frozenset(
+    ["sqrt", "rsqrt", "log", "log2", "log10", "log1p", "div", "reciprocal", "pow", "norm", "linalg_vector_norm", "std", "var", "acos", "asin", "acosh", "atanh", "atan2", "prod", "cumprod", "native_layer_norm", "native_batch_norm", "_fused_rms_norm", "logit", "erfinv", "linalg_eigh", "linalg_svd", "linalg_inv_ex"]
+)
+"""Operations whose slope is infinite somewhere: what they were given is held until the replay ends."""
+MODULE_CALL = torch.nn.Module._call_impl.__code__
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """file:line: of the user, inside of the innermost module's forward; of a library there; of the user, wherever."""
+
+    own: str | None = None
+    library: str | None = None
+    around: str | None = None
+
+
+@dataclass(slots=True)
+class Site:
+    """Where in the forward pass an operation was called. kept: what it was given, of STEEP ones."""
+
+    op: str
+    module: torch.nn.Module | None
+    lines: Lines
+    call: int
+    kept: tuple[Any, ...] = ()
+
+
+@dataclass(slots=True)
+class Record:
+    """One operation that made something that is not finite. node: that whose gradient it computed. made_by: indices of
+    the records that made its bad inputs. foreign: bad inputs that nobody made in this step."""
+
+    at: int
+    op: str
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: list[Tensor]
+    site: Site
+    backward: bool
+    node: str = ""
+    state: int = BAD
+    masked: bool = False
+    made_by: list[int] = field(default_factory=list)
+    foreign: list[Tensor] = field(default_factory=list)
+
+
+class Tracer(TorchDispatchMode):
+    """The records of one replay, while it is entered. `call` is the number of the call on the tape that is running."""
+
+    def __init__(self, names: Names):
+        super().__init__()
+        self.names = names
+        self.records: list[Record] = []
+        self.call = -1
+        self.in_model = False
+        self.passed_on: list[tuple[int, str]] = []
+        """(index of the last record, name) of modules that were given what is not finite and passed it on."""
+        self.last_layer: torch.nn.Module | None = None
+        self._stack: list[torch.nn.Module] = []
+        self._spans: list[tuple[int, int, torch.nn.Module]] = []
+        self._begun: list[int] = []
+        self._sites: dict[int, Site] = {}
+        self._made: dict[int, tuple[Tensor, int, int]] = {}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Any:
+        self._handles = [
+            torch_module.register_module_forward_pre_hook(self._enter_module),
+            torch_module.register_module_forward_hook(self._leave_module, always_call=True),
+        ]
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        for handle in self._handles:
+            handle.remove()
+        super().__exit__(*error)
+
+    # -- modules ---------------------------------------------------------------------------------------------------
+
+    def _enter_module(self, module: torch.nn.Module, args: Any) -> None:
+        if self._stack and not self.names.known(module):
+            self.names.adopt(module, self._stack[-1])
+        self._stack.append(module)
+        self._begun.append(torch._C._autograd._get_sequence_nr())
+        given = [t for t in floats(args) if state_of(t) == BAD] if torch._C._current_graph_task_id() == -1 else []
+        bad = [t for t in given if self._known_state(t) == BAD]
+        if bad:
+            self.passed_on.append((len(self.records), self.names.module(module)))
+
+    def _leave_module(self, module: torch.nn.Module, _args: Any, _output: Any) -> None:
+        end = torch._C._autograd._get_sequence_nr()
+        while self._stack:
+            last, begun = self._stack.pop(), self._begun.pop()
+            self._spans.append((begun, end, last))
+            if last is module:
+                break
+        if self.in_model and not any(True for _ in module.children()):
+            self.last_layer = module
+
+    def made_by(self, tensor: Tensor) -> int | None:
+        """The index of the record that made a tensor which is not finite."""
+        known = self._made.get(key_of(tensor))
+        return known[2] if known is not None and known[1] == BAD else None
+
+    # -- operations ------------------------------------------------------------------------------------------------
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = self._bad_inputs(args, kwargs) if func._schema.is_mutable else None
+        result = func(*args, **kwargs)
+        self._note(func, args, kwargs, result, given)
+        return result
+
+    def _note(self, func: Any, args: Any, kwargs: Any, result: Any, given: list[Tensor] | None) -> None:
+        op = func.overloadpacket.__name__
+        backward, node = self._place_in_backward()
+        site = self._site(op, args, backward, node)
+        if op in UNWRITTEN:
+            return
+        bad = [t for t in floats(result) if state_of(t) == BAD]
+        if not bad:
+            return
+        if given is None:
+            given = self._bad_inputs(args, kwargs)
+        name = node.name() if backward and node is not None else ""
+        record = Record(len(self.records), op, func, args, kwargs, bad, site, backward, name)
+        for tensor in given:
+            known = self._made.get(key_of(tensor))
+            if known is None:
+                record.foreign.append(tensor)
+            elif known[1] == MASKED:
+                record.masked = True
+            else:
+                record.made_by.append(known[2])
+        record.state = self._state(record, args, kwargs)
+        self.records.append(record)
+        for tensor in bad:
+            self._made[key_of(tensor)] = (tensor, record.state, record.at)
+
+    def _state(self, record: Record, args: Any, kwargs: Any) -> int:
+        """MASKED where infinities are there on purpose: written as constants, or made of such."""
+        if any(bool(torch.isnan(plain(t)).any()) for t in record.outputs) or record.made_by:
+            return BAD
+        constants = [v for v in (*flat(args), *flat(list(kwargs.values()))) if isinstance(v, float)]
+        infinite = any(v in {float("inf"), float("-inf")} for v in constants)
+        foreign = bool(record.foreign) and all(is_mask(t) for t in record.foreign)
+        given = list(floats((args, kwargs)))
+        zero_one = record.op == "log" and given and not given[0].requires_grad and is_zero_one(given[0])
+        only_masks = (record.masked or foreign or infinite or bool(zero_one)) and (foreign or not record.foreign)
+        return MASKED if only_masks else BAD
+
+    def _known_state(self, tensor: Tensor) -> int:
+        known = self._made.get(key_of(tensor))
+        if known is None:
+            return MASKED if is_mask(tensor) else BAD
+        return known[1]
+
+    def _bad_inputs(self, args: Any, kwargs: Any) -> list[Tensor]:
+        return [t for t in floats((args, kwargs)) if state_of(t) == BAD]
+
+    def _place_in_backward(self) -> tuple[bool, Any]:
+        """(whether the engine is computing a gradient, the node it is at); a forward pass that checkpointing runs
+        again inside is none."""
+        node = torch._C._current_autograd_node()
+        if torch._C._current_graph_task_id() == -1:
+            return False, None
+        again = bool(self._stack) or (torch.is_grad_enabled() and node is None)
+        return not again, node
+
+    def _site(self, op: str, args: Any, backward: bool, node: Any) -> Site:
+        if backward:
+            number = node._sequence_nr() if node is not None else -1
+            return self._sites.get(number) or Site(op, self._module_at(number), Lines(), self.call)
+        module = self._stack[-1] if self._stack else None
+        site = Site(op, module, Lines(), self.call)
+        if torch.is_grad_enabled():
+            number = torch._C._autograd._get_sequence_nr() - 1
+            if number not in self._sites:
+                site.lines = lines_at(sys._getframe(3))
+                site.kept = args if op in STEEP else ()
+                self._sites[number] = site
+                return site
+            if self._sites[number].op == op:
+                return self._sites[number]
+        site.lines = lines_at(sys._getframe(3))
+        return site
+
+    def _module_at(self, number: int) -> torch.nn.Module | None:
+        """The innermost module whose forward made the node of that number."""
+        around = [s for s in self._spans if s[0] <= number < s[1]]
+        return max(around, key=lambda s: s[0])[2] if around else None
+
+
+def floats(value: Any) -> list[Tensor]:
+    """The tensors of floating point, or complex ones, in the arguments or the result of an operation."""
+    return [t for t in flat(value) if isinstance(t, Tensor) and (t.is_floating_point() or t.is_complex())]
+
+
+def flat(value: Any) -> list[Any]:
+    """What containers hold."""
+    if isinstance(value, list | tuple):
+        return [x for held in value for x in flat(held)]
+    if isinstance(value, dict):
+        return [x for held in value.values() for x in flat(held)]
+    return [value]
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """The values of a tensor that can be looked at one by one."""
+    tensor = tensor.detach()
+    if tensor.layout is torch.sparse_coo:
+        return tensor._values()
+    if tensor.layout is not torch.strided:
+        return tensor.values() if hasattr(tensor, "values") else tensor.to_dense()
+    return tensor.float() if tensor.element_size() == 1 else tensor
+
+
+def state_of(tensor: Tensor) -> int:
+    """FINITE or BAD."""
+    if not tensor.numel():
+        return FINITE
+    return FINITE if bool(torch.isfinite(plain(tensor)).all()) else BAD
+
+
+def is_mask(tensor: Tensor) -> bool:
+    """Whether what is not finite in a tensor that came from outside is meant so: a number by itself, or -inf alone."""
+    values = plain(tensor)
+    infinite = torch.isinf(values)
+    if bool(torch.isnan(values).any()):
+        return False
+    return tensor.dim() == 0 or bool((values[infinite] < 0).all())
+
+
+def is_zero_one(tensor: Tensor) -> bool:
+    """Whether a tensor holds zeros and ones alone."""
+    values = plain(tensor)
+    return bool(((values == 0) | (values == 1)).all())
+
+
+def key_of(tensor: Tensor) -> int:
+    """The memory that a tensor lies in, which its views share."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return -id(tensor)
+
+
+def lines_at(frame: FrameType | None) -> Lines:
+    """Where an operation stands, seen from its frame."""
+    own = library = around = None
+    inside = True
+    while frame is not None and around is None:
+        file = frame.f_code.co_filename
+        if frame.f_code is MODULE_CALL:
+            inside = False
+        elif is_users(file):
+            around = f"{file}:{frame.f_lineno}"
+            own = around if inside else None
+        elif inside and library is None and is_library(file) and "site-packages" in file and TORCH not in file:
+            library = f"{file}:{frame.f_lineno}"
+        frame = frame.f_back
+    return Lines(own, library, around)
