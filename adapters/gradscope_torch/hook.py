@@ -46,5 +46,21 @@ class Hook:
         return Hook(nothing)
 
 
+class StepHook(Hook):
+    """A hook of an optimizer. Inside what torch.compile traces it breaks the graph, which that of a step always does by
+    itself: else no step would be seen."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any) -> None:
+        self.action(*args)
+
+    def __reduce__(self) -> Any:
+        return (StepHook, (nothing,))
+
+    def __deepcopy__(self, memo: Any) -> StepHook:
+        return StepHook(nothing)
+
+
 def nothing(*_args: Any) -> None:
     """What a copied hook does."""

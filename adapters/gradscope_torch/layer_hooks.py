@@ -54,7 +54,10 @@ class LayerHooks:
         return bool(self._handles or self._passages)
 
     def _switch(self, _steps: int = 0) -> None:
-        if not self.recorder.forward.active or self.beside:
+        if self.beside:
+            self._remove()
+            self.recorder.forward.reset()  # what was noted is of a step that is over
+        elif not self.recorder.forward.active:
             self._remove()
         elif not self._placed:
             self._put()

@@ -11,7 +11,7 @@ from gradscope.schedule import sparse_schedule
 from gradscope.scope import Scope
 from torch.optim import optimizer as torch_optimizer
 
-from gradscope_torch.hook import Hook
+from gradscope_torch.hook import StepHook
 from gradscope_torch.layer_hooks import LayerHooks
 from gradscope_torch.names import Names
 from gradscope_torch.recorder import Recorder
@@ -41,11 +41,11 @@ class Watch:
         if self.roots is not None:
             self.recorder.on_outermost = self.roots.outermost
         for one in self.optimizers:
-            self._handles.append(one.register_step_pre_hook(Hook(self.recorder.step_begins)))
-            self._handles.append(one.register_step_post_hook(Hook(self.recorder.step_ended)))
+            self._handles.append(one.register_step_pre_hook(StepHook(self.recorder.step_begins)))
+            self._handles.append(one.register_step_post_hook(StepHook(self.recorder.step_ended)))
         if not self.optimizers:
-            self._handles.append(torch_optimizer.register_optimizer_step_pre_hook(Hook(self.recorder.step_begins)))
-            self._handles.append(torch_optimizer.register_optimizer_step_post_hook(Hook(self.recorder.step_ended)))
+            self._handles.append(torch_optimizer.register_optimizer_step_pre_hook(StepHook(self.recorder.step_begins)))
+            self._handles.append(torch_optimizer.register_optimizer_step_post_hook(StepHook(self.recorder.step_ended)))
         self.recorder.listen()
         self.layers.switch(0)
 

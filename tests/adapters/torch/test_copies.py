@@ -170,7 +170,7 @@ def test_what_a_compiled_model_hides_is_said() -> None:
     optimizer = sgd(model)
     scope = watched(model, optimizer, lambda: train(model, optimizer, 6))
     assert scope.report().watched["limits"] == {
-        "activations": "the model is compiled: hooks on its modules would not fire"
+        "activations": "the model is compiled by torch.compile: what its modules put out is not seen"
     }
 
 
