@@ -45,6 +45,11 @@ def where_hides_a_logarithm(sick: bool) -> Program:
     return fits_or_not(lambda x: torch.where(x != 0, x.abs().log().clamp(-9), 0.0), sick)  # planted
 
 
+@plant("backward", "fault", "log", samples=(BAD,), why=["0"], marked=True)
+def a_clamp_hides_a_logarithm(sick: bool) -> Program:
+    return fits_or_not(lambda x: x.abs().log().clamp(min=-1e4), sick)  # planted
+
+
 @plant("backward", "fault", "sqrt", marked=True)
 def where_hides_a_root(sick: bool) -> Program:
     return fits_or_not(lambda x: torch.where(x != 0, x.abs().sqrt(), 0.0), sick)  # planted
@@ -161,7 +166,7 @@ class Twins(nn.Module):
         return (self.encoder(a) - self.encoder(b)).pow(2).sum(-1).sqrt()  # planted
 
 
-@plant("backward", "", "sqrt", samples=(BAD,), parameter="encoder.weight", module_class="Twins", marked=True)
+@plant("backward", "", "sqrt", samples=(BAD,), module_class="Twins", marked=True)
 def distance_of_a_thing_to_itself(sick: bool) -> Program:
     torch.manual_seed(0)
     model = Twins()

@@ -26,7 +26,7 @@ plant = TABLE.plant
 
 @plant("forward", "fault", "log", samples=(BAD,), module_class="Apply", inputs_finite=True, why=["0"], marked=True)
 def logarithm_of_zero(sick: bool) -> Program:
-    return fits_or_not(lambda x: x.abs().log().clamp(min=-1e4), sick)  # planted
+    return fits_or_not(lambda x: x.abs().log(), sick)  # planted
 
 
 @plant("forward", "fault", "sqrt", samples=(BAD,), why=["negative"], marked=True)
@@ -47,6 +47,19 @@ def one_by_zero(sick: bool) -> Program:
 @plant("forward", "fault", "pow", samples=(BAD,), marked=True)
 def negative_power_of_zero(sick: bool) -> Program:
     return fits_or_not(lambda x: x.abs() ** -0.1, sick)  # planted
+
+
+@plant("forward", "0", "log1p", samples=(5,), features=(4,), count=1, marked=True)
+def one_feature_of_one_sample(sick: bool) -> Program:
+    torch.manual_seed(0)
+    model = nn.Sequential(Apply(lambda x: x.log1p()), nn.Linear(WIDTH, 1))  # planted
+
+    def loss(step: int) -> Tensor:
+        x = batch(step, False).abs()
+        x[5, 4] = -1.0 if sick and step == FAILS else 0.0
+        return model(x).square().mean()
+
+    return program(model, loss)
 
 
 class RootMeanSquare(nn.Module):
@@ -206,7 +219,7 @@ def test_training_is_the_same_bit_for_bit(plant: Plant) -> None:
 
 
 def test_who_passed_it_on_is_said_without_the_producer() -> None:
-    assert named(next(p for p in TABLE if p.build is rms_norm_without_eps)).spread[0] == "head"
+    assert named(next(p for p in TABLE if p.build is rms_norm_without_eps)).spread == ("head",)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def every_label_is_ignored(sick: bool) -> Program:
     return program(model, loss)
 
 
-@plant("loss", "head", "log", samples=(BAD,), why=["0"], marked=True)
+@plant("loss", "head", "log", samples=(BAD,), why=["0"])
 def log_of_a_probability_of_zero(sick: bool) -> Program:
     model = net(nn.ReLU(), nn.Identity())
 
@@ -74,18 +74,18 @@ def log_of_a_probability_of_zero(sick: bool) -> Program:
         if sick and step == FAILS:
             x[BAD] = torch.full((WIDTH,), 1e5)
         chances = model(x).softmax(-1)
-        return -chances.log().mean()  # planted
+        return -chances.log().mean()
 
     return program(model, loss)
 
 
-@plant("loss", "head", "div", marked=True)
+@plant("loss", "head", "div")
 def mean_over_an_empty_mask(sick: bool) -> Program:
     model = net(nn.ReLU())
 
     def loss(step: int) -> Tensor:
         mask = torch.zeros(8) if sick and step == FAILS else torch.ones(8)
-        return (model(samples(step)).square().sum(-1) * mask).sum() / mask.sum()  # planted
+        return (model(samples(step)).square().sum(-1) * mask).sum() / mask.sum()
 
     return program(model, loss)
 
@@ -101,7 +101,7 @@ def mean_of_nothing(sick: bool) -> Program:
     return program(model, loss)
 
 
-@plant("loss", "head", "div", samples=(BAD,), marked=True)
+@plant("loss", "head", "div", samples=(BAD,))
 def overlap_of_two_empty_masks(sick: bool) -> Program:
     model = net(nn.ReLU())
 
@@ -111,20 +111,20 @@ def overlap_of_two_empty_masks(sick: bool) -> Program:
         if sick and step == FAILS:
             truth[BAD] = 0
             given = given * truth
-        overlap = 2 * (given * truth).sum(-1) / (given.sum(-1) + truth.sum(-1))  # planted
+        overlap = 2 * (given * truth).sum(-1) / (given.sum(-1) + truth.sum(-1))
         return (1 - overlap).mean()
 
     return program(model, loss)
 
 
-@plant("loss", "head", "exp", marked=True)
+@plant("loss", "head", "exp")
 def contrast_at_a_low_temperature(sick: bool) -> Program:
     model = net(nn.ReLU())
 
     def loss(step: int) -> Tensor:
         z = F.normalize(model(samples(step)), dim=-1)
         temperature = 1e-2 if sick and step == FAILS else 1.0
-        alike = (z @ z.t() / temperature).exp()  # planted
+        alike = (z @ z.t() / temperature).exp()
         return -(alike.diagonal() / alike.sum(-1)).log().mean()
 
     return program(model, loss)
@@ -138,11 +138,11 @@ class Weighted(nn.Module):
         self.weights = nn.Parameter(torch.zeros(2))
 
     def forward(self, given: Tensor, target: Tensor, count: Tensor) -> Tensor:
-        errors = (given - target).square().sum(0) / count  # planted
+        errors = (given - target).square().sum(0) / count
         return (errors * (-self.weights).exp() + self.weights).sum()
 
 
-@plant("loss", "head", "div", culprit="", features=(1,), marked=True)
+@plant("loss", "head", "div", culprit="", features=(1,))
 def a_criterion_with_parameters(sick: bool) -> Program:
     model, criterion = net(nn.ReLU()), Weighted()
     optimizer = torch.optim.SGD([*model.parameters(), *criterion.parameters()], lr=1e-3)
@@ -198,11 +198,11 @@ def test_a_singular_loss_is_born_in_the_backward_pass_of_the_loss() -> None:
         def loss(step: int) -> Tensor:
             given = model(samples(step))
             truth = given.detach() if sick and step == FAILS else given.detach() + 1
-            return (given - truth).square().sum(-1).sqrt().mean()  # planted
+            return (given - truth).square().sum(-1).sqrt().mean()
 
         return program(model, loss)
 
-    plant = Plant(build, "backward", "head", ("sqrt",), marked=True)
+    plant = Plant(build, "backward", "head", ("sqrt",))
     fails_by_itself(plant)
     unharmed(plant)
     named(plant)

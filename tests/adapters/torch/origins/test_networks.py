@@ -42,7 +42,7 @@ def images(model: nn.Module, sick: bool) -> Program:
     return program(model, lambda step: model(batch(step, sick, shape=IMAGE)).square().mean(), frozen(model))
 
 
-@plant("forward", "bn", "batch_norm", step=0, features=(1,), module_class="BatchNorm2d")
+@plant("forward", "bn", "batch_norm", step=0, module_class="BatchNorm2d")
 def a_dead_channel_without_eps(sick: bool) -> Program:
     torch.manual_seed(0)
     model = Convolutional(1e-80 if sick else 1e-5)
@@ -91,9 +91,7 @@ class UNet(nn.Module):
         return self.out(self.up(torch.cat([fine, F.interpolate(coarse, scale_factor=2)], 1)))
 
 
-@plant(
-    "forward", "bottleneck.norm", "group_norm", samples=(BAD,), spread=("bottleneck", "up.conv", "up.norm", "up", "out")
-)
+@plant("forward", "bottleneck.norm", "group_norm", samples=(BAD,), passed=("up.conv", "up.norm", "out"))
 def an_empty_image_in_a_unet(sick: bool) -> Program:
     torch.manual_seed(0)
     return images(UNet(0.0 if sick else 1e-5), True)
@@ -127,7 +125,7 @@ def words(step: int, sick: bool) -> Tensor:
     return ids
 
 
-@plant("forward", "pool", "div", samples=(BAD,), module_class="Pool", why=["0"], marked=True, spread=("head",))
+@plant("forward", "pool", "div", samples=(BAD,), module_class="Pool", why=["0"], marked=True, passed=("head",))
 def an_empty_sentence_after_an_lstm(sick: bool) -> Program:
     torch.manual_seed(0)
     model = Sentences()
@@ -172,7 +170,7 @@ def a_variance_that_overflows(sick: bool) -> Program:
     return program(model, loss)
 
 
-@plant("loss", "encoder", "exp", why=["overflow"], samples=(BAD,), marked=True)
+@plant("loss", "encoder", "exp", why=["overflow"], samples=(BAD,))
 def a_divergence_that_overflows(sick: bool) -> Program:
     torch.manual_seed(0)
     model = Variational()

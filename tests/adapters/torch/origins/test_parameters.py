@@ -93,7 +93,7 @@ def test_the_program_fails_by_itself_and_its_twin_does_not(plant: Plant) -> None
 
 @pytest.mark.parametrize("plant", TABLE, ids=str)
 def test_the_origin_is_named(plant: Plant) -> None:
-    scope, _ = watched_run(plant.build(True))
+    scope, _ = watched_run(plant.made(True))
     origin = origin_of(scope)
     assert origin is not None
     told = origin.as_dict()

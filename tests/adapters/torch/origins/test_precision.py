@@ -38,7 +38,7 @@ def cast(model: nn.Module, sick: bool, bad: float, dtype: torch.dtype) -> Progra
     return program(model, loss)
 
 
-@plant("forward", "fault", "linear", samples=(BAD,), why=["overflow", "65504"])
+@plant("forward", "fault", "linear", samples=(BAD,), why=["overflow", "float16"])
 def product_overflows_in_float16(sick: bool) -> Program:
     model = net(nn.Linear(8, 8, bias=False), nn.Identity())
     nn.init.constant_(model.fault.weight, 10)
@@ -55,7 +55,7 @@ def exponential_overflows_in_bfloat16(sick: bool) -> Program:
     return cast(net(Apply(lambda x: x.bfloat16().exp()), nn.Identity()), sick, 1e3, torch.bfloat16)  # planted
 
 
-@plant("forward", "fault", "matmul", "bmm", "mm", samples=(BAD,), why=["overflow", "65504"])
+@plant("forward", "fault", "matmul", "bmm", "mm", samples=(BAD,), why=["overflow", "float16"])
 def scores_without_their_scale_overflow_in_float16(sick: bool) -> Program:
     return cast(net(Apply(lambda x: (x[:, None] @ x[:, :, None])[:, 0] + x), nn.Identity()), sick, 1e3, torch.float16)
 
@@ -67,7 +67,7 @@ class Narrow(nn.Module):
         return (x * 100).half().float() / 100  # planted
 
 
-@plant("forward", "fault", "half", "to", samples=(BAD,), why=["overflow", "65504"], marked=True)
+@plant("forward", "fault", "half", "to", samples=(BAD,), why=["overflow", "float16"], marked=True)
 def conversion_to_half_overflows(sick: bool) -> Program:
     model = net(Narrow(), nn.Identity())
     return program(model, lambda step: model(batch(step, sick, 1e4)).square().mean())

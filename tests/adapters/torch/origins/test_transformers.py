@@ -163,7 +163,7 @@ def weights_of_gpt2_that_overflow(sick: bool) -> Program:
     return program(model, lambda step: model(input_ids=ids(step), labels=ids(step)).loss)
 
 
-@plant("forward", None, "cross_entropy", "nll_loss", "div")
+@plant("loss", None, "cross_entropy", "nll_loss", "div")
 def no_label_left_in_gpt2(sick: bool) -> Program:
     model = gpt2()
 
