@@ -20,6 +20,8 @@ from gradscope.scope import Scope, settings_of
 from gradscope.settings import Settings
 from gradscope.verdict import Severity
 
+from gradscope_torch.watch import Watch
+
 PREFIX = "gradscope/"
 
 
@@ -76,6 +78,11 @@ class Fitting:
     def guarded(self, part: str, action: Callable[..., Any]) -> Callable[..., None]:
         """The action, whose error is told in the report and switches it off."""
         return guarded(part, self.problems if self.scope is None else self.scope.limits, action)
+
+    def evaluated(self, optimizer: Any) -> None:
+        """The closure of a step was called. Raises NonFiniteError when that was asked for, and nothing else."""
+        if self.scope is not None and isinstance(self.scope.watched, Watch):
+            self.scope.watched.evaluated(optimizer)
 
     def stepped(self, steps: int) -> bool:
         """So many optimizer steps were taken: verdicts are counted now and then, in all processes at the same step.

@@ -71,6 +71,11 @@ class GradscopeCallback(Callback):
         self._begun = self._steps = trainer.global_step
         self._fitting = Fitting(self.wishes, pl_module, list(trainer.optimizers), NAMES)
 
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """Looks whether the step is finite: Lightning runs the backward pass inside of it, as a closure."""
+        if self._fitting is not None:
+            self._fitting.evaluated(optimizer)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -78,6 +78,7 @@ class Recorder:
         self.enter = guarded(MODULES, failures, self._enter)
         self.leave = guarded(MODULES, failures, self._leave)
         self._step_begins_safely = guarded(STEPS, failures, self._step_begins)
+        self._evaluated_safely = guarded(STEPS, failures, lambda optimizer: self.objective(optimizer).gradients())
         self._step_ended_safely = guarded(STEPS, failures, self._step_ended)
         self._finish_safely = guarded(STEPS, failures, self._finish)
         self._scaler_ended_safely = guarded(STEPS, failures, self._scaler_ended)
@@ -216,6 +217,13 @@ class Recorder:
         """The optimizer's step begins. What steps is noted here, where no failing observer can disturb it."""
         if self._running.begins(optimizer) and self.wanted(optimizer):
             self._step_begins_safely(optimizer, args, kwargs)
+            if not has_closure(args, kwargs):
+                self._look_for_accident(optimizer)
+
+    def evaluated(self, optimizer: Any) -> None:
+        """Gradients have come to be inside a step with a closure; the weights change next. Raises NonFiniteError."""
+        if self._running.anything and self.wanted(optimizer):
+            self._evaluated_safely(optimizer)
             self._look_for_accident(optimizer)
 
     def _look_for_accident(self, optimizer: Any) -> None:

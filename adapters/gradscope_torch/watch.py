@@ -58,6 +58,10 @@ class Watch:
         """Writes what waits, so that the history is up to date."""
         self.recorder.flush()
 
+    def evaluated(self, optimizer: Any) -> None:
+        """A trainer whose optimizers step with a closure tells that it was called. Raises NonFiniteError."""
+        self.recorder.evaluated(innermost(optimizer))
+
     def refresh(self) -> None:
         """Writes what waits, so that a report shows everything; harmless at any time."""
         self.recorder.refresh()

@@ -1,0 +1,1 @@
+"""Tests with the real trainers: Lightning, transformers, accelerate; and with the real loggers."""
