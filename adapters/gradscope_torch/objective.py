@@ -54,7 +54,7 @@ class Objective:
         self.scattered = False
         self.between = Between()
         self.clearing = Clearing()
-        self.skipped = False
+        self.skipped: Any = False
         self.withheld = False
         self._own: list[Tensor] = []
         self._lazy: list[Tensor] = []
@@ -175,7 +175,8 @@ class Objective:
         absent = set(range(width)).difference(present) if len(present) < width else ()
         frozen = [at for at in absent if not self.parameters[at].requires_grad]
         gradients = [self.parameters[at].grad for at in present]
-        self._row = Row(self.step, width, present, frozen, self._norms(gradients))
+        self.skipped = self.skipped or found_inf(self.optimizer)
+        self._row = Row(self.step, width, present, frozen, self._unscaled(self._norms(gradients)))
 
     def _norms(self, gradients: list[Any]) -> Tensor | list[float]:
         if not gradients:
@@ -192,6 +193,16 @@ class Objective:
             n if SMALLEST <= n < math.inf else float(measure.exact_norm(g))
             for n, g in zip(found, gradients, strict=True)
         ]
+
+    def _unscaled(self, norms: Tensor | list[float]) -> Tensor | list[float]:
+        """The norms without the scale that a fused optimizer takes away itself, inside of its step."""
+        scale = getattr(self.optimizer, "grad_scale", None)
+        if not isinstance(scale, Tensor):
+            return norms
+        if isinstance(norms, Tensor):
+            return norms / scale.to(norms.device)
+        factor = scale.item()
+        return [n / factor if factor else math.nan for n in norms]
 
     @property
     def norms(self) -> Any:
@@ -275,6 +286,15 @@ def kind_of(optimizer: torch.optim.Optimizer) -> Hashable:
     """What optimizers have in common that do the same work: their type, and the shapes of their parameters."""
     shapes = (() if is_lazy(p) else tuple(p.shape) for g in optimizer.param_groups for p in g["params"])
     return type(optimizer).__name__, tuple(shapes)
+
+
+def found_inf(optimizer: Any) -> Any:
+    """Whether a fused optimizer is about to skip its step, for a scaler found an overflow; a tensor where knowing that
+    takes waiting."""
+    found = getattr(optimizer, "found_inf", None)
+    if not isinstance(found, Tensor):
+        return False
+    return bool(found) if found.device.type == "cpu" else found > 0
 
 
 def learning_rate_of(optimizer: torch.optim.Optimizer) -> Any:
