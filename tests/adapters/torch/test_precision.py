@@ -95,6 +95,23 @@ def test_an_overflow_that_persists_is_a_verdict(observer: str) -> None:
 
 
 @OBSERVERS
+@pytest.mark.parametrize(("at", "named"), [(0, ["0.weight"]), (3, ["3.weight", "0.weight"])])
+def test_the_parameter_that_overflows_first_in_backward_is_named_first(
+    observer: str, at: int, named: list[str]
+) -> None:
+    model = mlp()
+    model[at].register_forward_hook(
+        lambda _module, _args, output: output.register_hook(lambda g: g * math.inf) and None
+    )
+    optimizer = sgd(model)
+    scaler = torch.amp.GradScaler("cpu")
+    scope = observed(observer, model, optimizer, lambda: amp_loop(model, optimizer, scaler, 40))
+    verdict = next(v for v in untroubled(scope).verdicts if v.name == "loss-scale-collapse")
+    assert [e.parameter for e in verdict.evidence if (e.parameter or "").endswith("weight")] == named
+    assert verdict.module == str(at)
+
+
+@OBSERVERS
 def test_bfloat16_autocast_is_observed(observer: str) -> None:
     model = mlp()
     optimizer = sgd(model)
