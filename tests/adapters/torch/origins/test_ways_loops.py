@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -24,7 +23,6 @@ from tests.adapters.torch.origins.planting import (
     unharmed,
     watched_run,
 )
-from tests.adapters.torch.training import untroubled
 
 TABLE = Table()
 plant = TABLE.plant
@@ -273,24 +271,6 @@ def test_the_twin_has_none(plant: Plant) -> None:
 @pytest.mark.parametrize("plant", TABLE, ids=str)
 def test_training_is_the_same_bit_for_bit(plant: Plant) -> None:
     undisturbed(plant)
-
-
-def test_of_gradients_that_were_put_there_by_hand_the_report_says_what_it_cannot_know() -> None:
-    model = net(nn.ReLU())
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-
-    def step(number: int) -> Tensor:
-        loss = model(batch(number, True, math.nan)).square().mean()
-        held = list(model.parameters())
-        for p, g in zip(held, torch.autograd.grad(loss, held), strict=True):
-            p.grad = g
-        optimizer.step()
-        return loss
-
-    scope, trace = watched_run(Program(model, optimizer, step))
-    verdict = next(v for v in untroubled(scope).verdicts if v.name == "non-finite-gradient")
-    assert (trace.failed, verdict.step) == (FAILS, FAILS)
-    assert verdict.origin is not None or f"step {FAILS}" in scope.limits["first cause"]
 
 
 def test_what_breaks_one_of_two_networks_is_told_of_the_other_as_broken_weights() -> None:
