@@ -1,7 +1,7 @@
 """Metrics: what a history holds of its steps, as the few numbers that people chart. Nothing is measured here.
 
 grad_norm_total: L2 norm of all gradients together, before clipping where that was seen, and
-grad_norm_clipped: after it, as the optimizer used them, where that was seen.
+grad_norm_clipped: after it, as the optimizer used them, where there is a limit.
 update_ratio_max: the largest update norm / parameter norm of a weight matrix, in steps with full statistics.
 loss_scale: that of mixed precision, where there is one.
 Of each parameter, on request: grad_norm/NAME and update_ratio/NAME.
@@ -43,15 +43,14 @@ def points_after(history: History, step: int, *, each: bool = False) -> list[Poi
 
 def metrics_of(history: History, step: int, *, each: bool = False) -> dict[str, float]:
     """The metrics of one step that was recorded."""
-    before, scale = (_run(history, q, step) for q in ("clip_before", "loss_scale"))
+    before, limit, scale = (_run(history, q, step) for q in ("clip_before", "clip_limit", "loss_scale"))
     values: dict[str, float] = {}
     norms = _cells(history, "gradient", "gradient_norm", step)
     seen = ~(norms < 0)  # neither MISSING nor UNOBSERVED; NaN is a norm
     if seen.any():
         total = float(np.sqrt(np.square(norms[seen]).sum()))
-        clipped = not math.isnan(before)
-        values["grad_norm_total"] = before if clipped else total
-        values |= {"grad_norm_clipped": total} if clipped else {}
+        values["grad_norm_total"] = total if math.isnan(before) else before
+        values |= {"grad_norm_clipped": total} if math.isfinite(limit) else {}
     if not math.isnan(scale):
         values["loss_scale"] = scale
     ratios = _ratios(history, step)

@@ -45,9 +45,17 @@ def test_parameters_are_told_on_request():
 
 def test_a_norm_that_was_clipped_is_told_before_and_after():
     one = history()
-    one["step"].record(1, {"clip_before": {RUN: 50.0}})
+    one["step"].record(1, {"clip_before": {RUN: 50.0}, "clip_limit": {RUN: 12.0}})
     values = metrics_of(one, 1)
     assert (values["grad_norm_total"], values["grad_norm_clipped"]) == (50.0, pytest.approx(math.sqrt(146)))
+
+
+def test_a_norm_without_a_limit_is_told_once():
+    one = history()
+    one["step"].record(1, {"clip_before": {RUN: 12.0}, "clip_limit": {RUN: math.inf}})
+    values = metrics_of(one, 1)
+    assert values["grad_norm_total"] == 12.0
+    assert "grad_norm_clipped" not in values
 
 
 def test_the_scale_of_mixed_precision_is_told():

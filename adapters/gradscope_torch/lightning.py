@@ -18,6 +18,7 @@ except ModuleNotFoundError as missing:
     raise MissingFramework("lightning is not installed; pip install 'gradscope-diagnostics[lightning]'") from missing
 
 PART = "the callback of Lightning"
+LOGGERS = "metrics for the loggers of Lightning"
 NAMES = {"grad_norm_total": "grad_2.0_norm_total", "grad_norm/": "grad_2.0_norm/"}
 """What lightning.pytorch.utilities.grad_norm calls them."""
 
@@ -90,21 +91,20 @@ class GradscopeCallback(Callback):
             trainer.should_stop = True
         every, at = trainer.log_every_n_steps, batches_of(trainer)
         if trainer.should_stop or (every and (at + 1) % every == 0):
-            log(trainer, fitting.metrics(), at)
+            fitting.guarded(LOGGERS, log)(trainer, fitting.metrics(), at)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The module is as if never watched, and verdicts are shown."""
-        if self._fitting is not None:
-            self._fitting.guarded(PART, self._ended)(trainer, pl_module, self._fitting)
+        if self._fitting is not None and not self._fitting.ended:
+            left = self._fitting.end()
+            self._fitting.guarded(LOGGERS, log)(trainer, left, max(batches_of(trainer) - 1, 0))
+            self._fitting.guarded("what is shown", self._show)(trainer, pl_module, self._fitting)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """The same for a fit() that fails, or that is interrupted."""
         self.on_train_end(trainer, pl_module)
 
-    def _ended(self, trainer: Trainer, pl_module: LightningModule, fitting: Fitting) -> None:
-        if fitting.ended:
-            return
-        log(trainer, fitting.end(), max(batches_of(trainer) - 1, 0))
+    def _show(self, trainer: Trainer, pl_module: LightningModule, fitting: Fitting) -> None:
         if self.show is not None and trainer.is_global_zero:
             show = self.show if callable(self.show) else pl_module.print
             show(told(fitting.report))

@@ -6,6 +6,7 @@ import sys
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from gradscope_torch.fitting import Fitting, Wishes, told
 
 try:
     from tqdm.auto import tqdm
-    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
     from transformers.trainer_callback import CallbackHandler
 except ModuleNotFoundError as missing:
     raise MissingFramework(
@@ -42,8 +43,9 @@ class GradscopeCallback(TrainerCallback):
     is called in the first process with the verdicts as text when training ends, by default as the Trainer prints its
     own logs; None shows nothing. callback.report has them at any time.
 
-    The Trainer tells nobody of a train() that raises: its watch is taken away by close(), or when train() is called
-    again. Raises UsageError for what cannot be. Nothing of it is saved with a checkpoint.
+    The Trainer tells nobody of a train() that raises: its watch is taken away once its error was dealt with, by
+    close(), or when train() is called again. Raises UsageError for what cannot be. Nothing of it is saved with a
+    checkpoint.
     """
 
     def __init__(
@@ -85,8 +87,9 @@ class GradscopeCallback(TrainerCallback):
         self.close()
         self._begun = state.global_step
         self._fitting = Fitting(self.wishes, kwargs.get("model"), kwargs.get("optimizer"), NAMES)
-        weakref.finalize(self, self._fitting.end).atexit = False  # a train() that raises tells nobody
-        self._fitting.guarded(PART, self._lead)(sys._getframe(1).f_locals.get("self"))
+        frame = sys._getframe(1)
+        weakref.finalize(running(frame) or self, self._fitting.end).atexit = False
+        self._fitting.guarded(PART, self._lead)(frame.f_locals.get("self"))
 
     def _lead(self, handler: Any) -> None:
         """Goes before the callbacks that log, so that what is added here reaches them; the Trainer puts those first."""
@@ -130,6 +133,15 @@ class GradscopeCallback(TrainerCallback):
             self._fitting.end()
             if self.show is not None and state.is_world_process_zero:
                 self._fitting.guarded(PART, self.show)(told(self._fitting.report))
+
+
+def running(frame: FrameType | None) -> Any:
+    """Something that lives as long as the call of train() that a frame is inside of, None where that is not found."""
+    while frame is not None:
+        if frame.f_code.co_name == "train" and isinstance(frame.f_locals.get("self"), Trainer):
+            return frame.f_locals.get("inner_training_loop")
+        frame = frame.f_back
+    return None
 
 
 def in_any(flag: bool, device: torch.device) -> bool:
