@@ -130,6 +130,19 @@ def contrast_at_a_low_temperature(sick: bool) -> Program:
     return program(model, loss)
 
 
+@plant("loss", "head", "cross_entropy", "nll_loss", samples=(BAD,))
+def a_label_whose_logit_is_masked(sick: bool) -> Program:
+    model = net(nn.ReLU())
+    allowed = torch.tensor([True, False])
+
+    def loss(step: int) -> Tensor:
+        labels = torch.zeros(8, dtype=torch.long)
+        labels[BAD] = int(sick and step == FAILS)
+        return F.cross_entropy(model(samples(step)).masked_fill(~allowed, -math.inf), labels)
+
+    return program(model, loss)
+
+
 class Weighted(nn.Module):
     """A loss with a learned weight a task, and a division by what is counted."""
 

@@ -124,6 +124,19 @@ def test_weights_that_were_broken_before_the_first_step() -> None:
     assert (origin.phase, origin.step, origin.parameter, origin.module) == ("parameter", 0, "fault.bias", "fault")
 
 
+def test_of_weights_that_were_broken_all_along_no_update_is_accused() -> None:
+    model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 1))
+    with torch.no_grad():
+        model[0].weight[4] = math.nan
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    ids = [[0, 1], [1, 2], [3, 4], [0, 1]]
+    scope, trace = watched_run(program(model, lambda step: model(torch.tensor(ids[step])).mean(), optimizer), 4)
+    origin = origin_of(scope)
+    assert origin is not None
+    assert (trace.failed, origin.phase, origin.parameter) == (2, "parameter", "0.weight")
+    assert "whose gradients were finite" not in origin.reason
+
+
 def test_a_rate_that_grows_weights_for_steps_names_the_product_that_overflowed() -> None:
     model = net(nn.Linear(8, 8))
     scope, trace = watched_run(trained(model, torch.optim.SGD(model.parameters(), lr=1e4)), 30)
