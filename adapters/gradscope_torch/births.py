@@ -19,6 +19,8 @@ from gradscope_torch.tape import Call, Tape, tensors_of
 from gradscope_torch.tracer import Record, flat, floats, is_mask, key_of, plain, state_of
 
 MOST_SAMPLES = 4096
+LABEL = "_gradscope_name"
+"""The attribute of a tensor from a bundle that says which variable of the user's held it."""
 
 
 class Births:
@@ -276,7 +278,7 @@ def arguments_of(call: Call) -> Iterator[tuple[str, Tensor]]:
 def named(name: str, value: Any, at: int) -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) of a value and of what it holds; one without a name gets that of the user's variable."""
     if isinstance(value, Tensor):
-        yield name or variable_name(value, sys._getframe(1)) or f"argument {at}", value
+        yield name or label(value) or variable_name(value, sys._getframe(1)) or f"argument {at}", value
     elif isinstance(value, dict):
         for key, held in value.items():
             yield from named(f"{name}[{key!r}]", held, at)
@@ -286,6 +288,11 @@ def named(name: str, value: Any, at: int) -> Iterator[tuple[str, Tensor]]:
     else:
         for held in tensors_of(value):
             yield name, held
+
+
+def label(tensor: Tensor) -> str | None:
+    """The name of the variable that held a tensor from a bundle."""
+    return getattr(tensor, LABEL, None)
 
 
 def operands(record: Record) -> tuple[Operand, ...]:

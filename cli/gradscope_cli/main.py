@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "check": "Run a training program under observation and say what is wrong with it.",
     "remedy": "Try the remedies of its verdicts on a training program, and say which of them help.",
+    "replay": "Run a failing step that was saved again, and say where it fails.",
     "demo": "Watch a small network fall ill, be judged and be healed, with numpy alone.",
     "rule": "Explain a rule, or list all of them.",
     "plugins": "List the plugins, frameworks, rules and formats that are loaded.",
