@@ -130,6 +130,18 @@ def contrast_at_a_low_temperature(sick: bool) -> Program:
     return program(model, loss)
 
 
+@plant("loss", "head", "div", why=["0"])
+def a_penalty_on_the_weights_beside_it(sick: bool) -> Program:
+    model = net(nn.ReLU())
+
+    def loss(step: int) -> Tensor:
+        count = 0.0 if sick and step == FAILS else 8.0
+        penalty = sum(p.square().sum() for p in model.parameters())
+        return model(samples(step)).square().sum() / torch.tensor(count) + 1e-4 * penalty
+
+    return program(model, loss)
+
+
 @plant("loss", "head", "cross_entropy", "nll_loss", samples=(BAD,))
 def a_label_whose_logit_is_masked(sick: bool) -> Program:
     model = net(nn.ReLU())
