@@ -1,4 +1,4 @@
-"""Whichever layer of a network the fault is behind, that one is named: every layer of six networks in turn."""
+"""Whichever layer of a network the fault is behind, that one is named: the layers of six networks in turn."""
 
 from __future__ import annotations
 
@@ -98,6 +98,8 @@ UNFIT = {"LSTM", "MixtralTopKRouter", "MixtralExperts", "MixtralRotaryEmbedding"
 """What gives more than one tensor, or nothing that is trained."""
 UNCALLED = ("attention.self.dropout", "attn_dropout")
 """Whose rate is read, and which is never called."""
+ALIKE = (".layer.0.", ".h.0.", ".layers.0.")
+"""The first block of a transformer is left out: the second is its like."""
 
 
 def layers(model: nn.Module) -> list[str]:
@@ -105,6 +107,7 @@ def layers(model: nn.Module) -> list[str]:
     taken = []
     for name, module in model.named_modules():
         fit = type(module).__name__ not in UNFIT and not name.endswith(UNCALLED)
+        fit = fit and not any(block in name for block in ALIKE)
         if name and not list(module.children()) and fit:
             taken.append(name)
     return taken
