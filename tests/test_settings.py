@@ -87,7 +87,7 @@ def test_a_wrong_override_is_refused(text):
         (["GS102"], {"exploding-gradient"}),
         (["gs102"], {"exploding-gradient"}),
         (["Exploding-Gradient"], {"exploding-gradient"}),
-        (["GS70", "GS604"], {"loss-scale-collapse", "broadcast-loss"}),
+        (["GS70", "GS604"], {"gradient-underflow", "loss-scale-collapse", "broadcast-loss"}),
         (["GS30"], {"diverging-loss", "stalled-loss", "oscillating-loss", "slow-convergence"}),
         ([], set()),
     ],

@@ -40,6 +40,8 @@ class Forward:
         self.seen: set[str] = set()
         self.called: set[str] = set()
         self.batch_size = float("nan")
+        self.half = False
+        """Whether a module put out numbers of float16."""
         self._origins: dict[int, tuple[Any, Lineage]] = {}
         self._idle = Idle()
 
@@ -51,6 +53,7 @@ class Forward:
         self.seen.clear()
         self.order = 0
         self.batch_size = float("nan")
+        self.half = False
 
     # -- origins ---------------------------------------------------------------------------------------------------
 
@@ -87,6 +90,7 @@ class Forward:
         name = self.names.module(module)
         self.called.add(name)
         leaves = [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor) and t.is_floating_point()]
+        self.half = self.half or any(t.dtype is torch.float16 for t in leaves)
         outputs = [t for t in leaves if t.requires_grad and t.numel() and not wrapped(t)]
         if not outputs:
             return

@@ -118,8 +118,17 @@ def norms(tensors: Sequence[Tensor], plain: bool, scattered: bool = False) -> Te
     return torch.stack([n.to(found[0].device) for n in found])
 
 
-def gradient_statistics(gradient: Tensor) -> Tensor:
-    """(zero fraction, largest finite magnitude, fraction under the smallest normal number), float32."""
+HALF_STEP = 2.0**-24
+"""All numbers of float16, and sums of them, are multiples of it."""
+HALF_TINY = 2.0**-14
+"""The smallest normal number of float16."""
+
+
+def gradient_statistics(gradient: Tensor, half: bool = False, scale: Any = None) -> Tensor:
+    """(zero fraction, largest finite magnitude, fraction under the smallest normal number), float32.
+
+    half: a gradient in float32 may have passed through float16, multiplied by `scale`; see half_underflow.
+    """
     values = dense_values(gradient)
     if not values.numel():
         return torch.zeros(3, device=values.device)
@@ -127,12 +136,24 @@ def gradient_statistics(gradient: Tensor) -> Tensor:
     smallest = torch.finfo(values.dtype).tiny
     zero = (magnitude == 0).float().mean()
     tiny = ((magnitude < smallest) & (magnitude > 0)).float().mean()
+    if half and values.dtype is torch.float32:
+        tiny = half_underflow(magnitude, scale)
     if gradient.layout is not torch.strided and gradient.numel():
         share = values.numel() / gradient.numel()
         zero, tiny = 1 - (1 - zero) * share, tiny * share
     largest = torch.where(torch.isfinite(magnitude), magnitude, 0).max()
     largest = storable(largest) if largest.dtype is torch.float64 else largest.float()
     return torch.stack([zero, largest, tiny])
+
+
+def half_underflow(magnitude: Tensor, scale: Any) -> Tensor:
+    """Share of entries under the smallest normal number of float16, times `scale`; NaN where the entries are no sums of
+    numbers of float16, so that they were never there, or were changed since."""
+    if scale is not None:
+        magnitude = magnitude * (scale.to(magnitude.device) if isinstance(scale, Tensor) else scale)
+    steps = magnitude / HALF_STEP
+    share = ((magnitude < HALF_TINY) & (magnitude > 0)).float().mean()
+    return torch.where((steps == steps.round()).all(), share, math.nan)
 
 
 def parameter_statistics(before: Tensor, after: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ class Between:
     passes: int = 0
     clip: tuple[Any, Any] | None = None
     scale: Any = None
+    half: bool = False
+    """Whether numbers of float16 were seen on the way forward."""
 
 
 class Objective:
@@ -230,6 +232,8 @@ class Objective:
             row.values["loss_scale"] = between.scale
         if full:
             row.parameters = self._parameter_statistics(row.width)
+            if between.half:
+                self.history.facts["half"] = True
             row.notes, row.classes = list(notes), list(classes)
         if direction:
             row.values["gradient_cosine"] = self._cosine()
@@ -268,10 +272,13 @@ class Objective:
         before, self._before = self._before, {}
         for p in self.parameters[:width]:
             old = before.get(id(p))
-            gradient = measure.gradient_statistics(p.grad) if p.grad is not None else nothing.to(p.device)
+            gradient = self._gradient_statistics(p.grad) if p.grad is not None else nothing.to(p.device)
             moved = measure.parameter_statistics(old, p) if old is not None else unseen.to(p.device)
             rows.append(torch.cat([gradient, moved]))
         return torch.stack([r.to(rows[0].device) for r in rows]) if rows else None
+
+    def _gradient_statistics(self, gradient: Tensor) -> Tensor:
+        return measure.gradient_statistics(gradient, self.between.half, self.between.scale)
 
     def _cosine(self) -> Tensor | None:
         """Cosine of the angle between the gradients of this step and the last, on a sample of their elements."""

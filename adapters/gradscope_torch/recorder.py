@@ -215,6 +215,7 @@ class Recorder:
 
     def step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """The optimizer's step begins. What steps is noted here, where no failing observer can disturb it."""
+        self.capture.quiet()
         if self._running.begins(optimizer) and self.wanted(optimizer):
             self._step_begins_safely(optimizer, args, kwargs)
             if not has_closure(args, kwargs):
@@ -232,7 +233,10 @@ class Recorder:
         if objective is None or not self.scope.accidents.sought or STEPS in self.scope.failures:
             return
         losses = self.passes.losses if self.passes.count else self.shared[0]
-        if not self.sentinel.failing(objective.norms, losses):
+        bad = self.sentinel.failing(objective.norms, losses)
+        skips = bad and bool(objective.skipped)
+        self.sentinel.skipped_by_scaler(objective, skips)
+        if skips or not bad:
             return
         try:
             self.sentinel.accident(objective, optimizer)
@@ -274,6 +278,7 @@ class Recorder:
             objective.between.losses = [(logged, None)]
         objective.between.clip = self.passes.clip
         objective.between.scale = self.passes.scale
+        objective.between.half = self.forward.half
         notes = [n for n in self.forward.notes if belongs(n, objective, self.order)] if full else []
         direction = full or self.schedule(objective.step + 1)
         objective.after_step(full, direction, notes, self.forward.classes if full and fresh else [])

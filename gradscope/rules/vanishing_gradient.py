@@ -13,7 +13,17 @@ from gradscope.trend import layers, sound_rows
 from gradscope.verdict import Evidence, Role
 
 
-@rule("GS101", explains=("stalled-loss", "slow-convergence", "undersized-update", "zero-gradient", "collapsed-output"))
+@rule(
+    "GS101",
+    explains=(
+        "stalled-loss",
+        "slow-convergence",
+        "undersized-update",
+        "zero-gradient",
+        "collapsed-output",
+        "gradient-underflow",
+    ),
+)
 def vanishing_gradient(history: History, *, decay: float = 1e-3, depth: int = 3) -> Iterator[Evidence]:
     """The gradient dies on its way to the first layers, and they do not learn.
 

@@ -94,6 +94,11 @@ def test_an_overflow_that_persists_is_a_verdict(observer: str) -> None:
     assert "loss-scale-collapse" in names_of(report)
 
 
+def overflow(_module: nn.Module, _args: Any, output: torch.Tensor) -> None:
+    """The gradient that comes to this output overflows."""
+    output.register_hook(lambda gradient: gradient * math.inf)
+
+
 @OBSERVERS
 @pytest.mark.parametrize(("at", "named"), [(0, ["0.weight"]), (3, ["3.weight", "0.weight"])])
 def test_the_parameter_that_overflows_first_in_backward_is_named_first(
