@@ -84,6 +84,10 @@ class Sentinel:
         self.capture.resting = True
         try:
             failure = replayed(tape, self.names)
+        except Exception as error:  # noqa: BLE001 - what the model itself says of being called once more
+            text = f"step {objective.step} was not finite, and could not be run again: {type(error).__name__}: {error}"
+            self.scope.limits.setdefault(FIRST_CAUSE, text)
+            return
         finally:
             self.capture.resting = False
         if failure is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,23 @@ def test_a_step_that_is_not_finite_is_skipped_when_asked(tmp_path: Path) -> None
     callback = fitted(tmp_path, module, wishes={"on_nonfinite": "skip"})
     assert all(p.isfinite().all() for p in module.parameters())
     assert "non-finite-loss" in [v.name for v in callback.report.verdicts]
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """A group of processes that a trainer opens is closed."""
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("alone")
+def test_processes_stop_together_and_a_step_that_cannot_be_run_again_is_told(tmp_path: Path) -> None:
+    wishes = {"stop_on": "error", "judge_every": 10}
+    callback = fitted(tmp_path, Poisoned(), strategy="ddp", wishes=wishes)  # it calls training_step() as forward()
+    assert callback.report.watched["steps"] == 10
+    assert callback.report.cannot is None
+    assert callback.report.watched["limits"]["first cause"].startswith("step 6 was not finite, and could not be run")
 
 
 # -- what is shown, and what is left -----------------------------------------------------------------------------------
