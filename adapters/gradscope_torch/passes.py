@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradscope_torch.measure import dense_values
+from gradscope_torch.measure import dense_values, exact_norm
 
 SCALE = "gradscope loss scale"
 """The key of a graph node's metadata under which the scale of a scaled loss stands."""
+HALF = (torch.float16, torch.bfloat16)
+ROUNDING = 0.02
+"""Norms of half types, and of their parts, are rounded by less."""
 NEAR = 32
 """A loss made from a scaled one (divided, summed) has it among that many nodes at the end of its graph."""
 
@@ -45,10 +48,12 @@ class Passes:
         self.scale: Any = None
         self._clips: list[Clip] = []
         self._scaling = False
+        self._unscaled: set[int] = set()
 
     def clear(self) -> None:
         """A step was taken, or the gradients were thrown away. Lists are not emptied: a row may hold them."""
         self.losses, self.count, self.scale, self._clips = [], 0, None, []
+        self._unscaled = set()
 
     def mark(self) -> Mark:
         """What take_back() wants."""
@@ -83,11 +88,18 @@ class Passes:
                 output.grad_fn.metadata[SCALE] = kept
                 self._scaling = True
 
+    def unscaled(self, optimizer: Any) -> None:
+        """A scaler took its scale from the gradients of an optimizer."""
+        self._unscaled |= {id(p) for group in optimizer.param_groups for p in group["params"]}
+
     def clipped(self, parameters: Sequence[Any], norm: Any, limit: Any) -> None:
         """Gradients of total norm `norm` were limited to `limit`. A second call on the same parameters clips no more
-        than what the first one left: the larger norm and the smaller limit count."""
+        than what the first one left: the larger norm and the smaller limit count. Both are told without the scale that
+        the gradients still had, for the step is told so too."""
         whose = frozenset(map(id, parameters))
-        before, bound = number(norm), number(limit)
+        before, bound = number(wide(norm, parameters)), number(limit)
+        if self.scale is not None and not whose <= self._unscaled:
+            before, bound = divided(before, self.scale), divided(bound, self.scale)
         for earlier in [c for c in self._clips if not c.whose.isdisjoint(whose)]:
             self._clips.remove(earlier)
             whose |= earlier.whose
@@ -104,6 +116,24 @@ class Passes:
             return self._clips[0].before, self._clips[0].limit
         left = [smaller(c.before, c.limit) for c in self._clips]
         return root_of_squares([c.before for c in self._clips]), root_of_squares(left)
+
+
+def wide(norm: Any, parameters: Sequence[Any]) -> Any:
+    """An L2 norm that was rounded to a half type, or is Inf in it, found anew in a wide one."""
+    if not isinstance(norm, Tensor) or norm.dtype not in HALF:
+        return norm
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    found = root_of_squares([exact_norm(g) for g in gradients]) if gradients else norm
+    close = torch.isclose(norm.to(found), found, rtol=ROUNDING) | (norm.isinf() & (found > torch.finfo(norm.dtype).max))
+    return torch.where(close, found, norm.to(found))  # else it is another norm, as that of the largest entry
+
+
+def divided(value: Any, scale: Any) -> Any:
+    """value / scale, NaN where the scale has fallen to zero."""
+    if not isinstance(value, Tensor) and not isinstance(scale, Tensor):
+        return value / scale if scale else math.nan
+    value, scale = together([value, scale])
+    return value / scale
 
 
 def held(number: Tensor) -> Any:

@@ -38,6 +38,9 @@ class Listener(Protocol):
     def scaled(self, outputs: Any, scale: Any) -> None:
         """A scaler multiplied a loss, or a list of them."""
 
+    def unscaled(self, optimizer: Any) -> None:
+        """A scaler divided the gradients of an optimizer by its scale."""
+
     def scaler_begins(self, scaler: Any, optimizer: Any) -> None:
         """A scaler's step() was called."""
 
@@ -92,6 +95,7 @@ def _install() -> None:
         (torch.nn.utils, "clip_grad_value_", _clip_value),
         (torch.amp.GradScaler, "step", _scaler_step),
         (torch.amp.GradScaler, "scale", _scaler_scale),
+        (torch.amp.GradScaler, "unscale_", _scaler_unscale),
     )
     for owner, name, make in wrappers:
         _patches.wrap(owner, name, make)
@@ -190,3 +194,13 @@ def _scaler_scale(original: Any) -> Any:
         return result
 
     return scale
+
+
+def _scaler_unscale(original: Any) -> Any:
+    def unscale_(self: Any, optimizer: Any) -> Any:
+        result = original(self, optimizer)
+        if not is_dynamo_compiling():
+            tell("unscaled", optimizer)
+        return result
+
+    return unscale_

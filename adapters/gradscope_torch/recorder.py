@@ -60,13 +60,15 @@ class Recorder:
         self.forward.active = schedule(0)
         self.passes = Passes()
         self.capture = Capture(scope.failures)
-        self.sentinel = Sentinel(scope, names, self.capture)
+        self.sentinel = Sentinel(scope, names, self.capture, lambda: self.order)
         self.shared: tuple[list[tuple[Any, Any]], int] = ([], 0)
         self.spent = False
         self.stepped = False
         self.order: list[Objective] = []
         self._running = Running()
         self._turns = Turns()
+        self._closure: Any = None
+        """The optimizer whose step is running, when it evaluates a closure."""
         self._made = 0
         self._by_optimizer: dict[int, Objective] = {}
         self._candidates = candidates
@@ -83,9 +85,10 @@ class Recorder:
         self._finish_safely = guarded(STEPS, failures, self._finish)
         self._scaler_ended_safely = guarded(STEPS, failures, self._scaler_ended)
         self.backward_begins = guarded("torch backward", failures, self._backward_begins)
-        self.backward_ended = guarded("torch backward", failures, self._backward_ended)
+        self._backward_ended_safely = guarded("torch backward", failures, self._backward_ended)
         self.clipped = guarded("torch clipping", failures, self.passes.clipped)
         self.scaled = guarded("torch loss scaling", failures, self.passes.scaled)
+        self.unscaled = guarded("torch loss scaling", failures, self.passes.unscaled)
         self.flush = guarded("torch rows", failures, self._flush)
         self.refresh = guarded("torch rows", failures, self._refresh)
 
@@ -138,6 +141,12 @@ class Recorder:
             self.capture.step_ended()
             for objective in self.order:
                 objective.clearing.abandon()
+
+    def backward_ended(self) -> None:
+        """backward() returned; inside of a step with a closure, the weights change next. Raises NonFiniteError."""
+        self._backward_ended_safely()
+        if self._closure is not None:
+            self.evaluated(self._closure)
 
     def _backward_ended(self) -> None:
         opened, self._open = self._open, None
@@ -218,7 +227,8 @@ class Recorder:
         self.capture.quiet()
         if self._running.begins(optimizer) and self.wanted(optimizer):
             self._step_begins_safely(optimizer, args, kwargs)
-            if not has_closure(args, kwargs):
+            self._closure = optimizer if has_closure(args, kwargs) else None
+            if self._closure is None:
                 self._look_for_accident(optimizer)
 
     def evaluated(self, optimizer: Any) -> None:
@@ -255,6 +265,7 @@ class Recorder:
         """The optimizer's step returned."""
         if not self._running.ended(optimizer) or not self.wanted(optimizer):
             return
+        self._closure = None
         self.sentinel.step_ended()
         self.stepped = True
         self._step_ended_safely(optimizer, args, kwargs)
