@@ -30,11 +30,11 @@ class GradscopeCallback(Callback):
     gradscope/update_ratio_max and so on (see gradscope.metrics); gradscope/errors and gradscope/warnings count the
     verdicts.
 
-    stop_on: "error" or "warning" sets trainer.should_stop at the first verdict that is as grave; verdicts are counted
-    after judge_every optimizer steps, more rarely the longer the run. log, log_parameters: whether metrics are logged,
-    and those of every parameter. settings, on_nonfinite, on_nonfinite_save: as of gradscope.watch(). show: what is
-    called on rank zero with the verdicts as text when training ends or fails, by default the module's own print(); None
-    shows nothing. callback.report has them at any time.
+    stop_on: "error" or "warning" sets trainer.should_stop at the first verdict of rank zero that is as grave; verdicts
+    are counted after judge_every optimizer steps, more rarely the longer the run. log, log_parameters: whether metrics
+    are logged, and those of every parameter. settings, on_nonfinite, on_nonfinite_save: as of gradscope.watch(). show:
+    what is called on rank zero with the verdicts as text when training ends or fails, by default the module's own
+    print(); None shows nothing. callback.report has them at any time.
 
     Raises UsageError for what cannot be. Nothing of it is saved with a checkpoint.
     """
@@ -87,7 +87,7 @@ class GradscopeCallback(Callback):
 
     def _stepped(self, trainer: Trainer, fitting: Fitting) -> None:
         judged = fitting.stepped(self._steps - self._begun)
-        if self.wishes.stop_on and judged and trainer.strategy.reduce_boolean_decision(fitting.wants_stop, all=False):
+        if self.wishes.stop_on and judged and trainer.strategy.broadcast(fitting.wants_stop, src=0):
             trainer.should_stop = True
         every, at = trainer.log_every_n_steps, batches_of(trainer)
         if trainer.should_stop or (every and (at + 1) % every == 0):

@@ -37,11 +37,11 @@ class GradscopeCallback(TrainerCallback):
     wherever it reports to: gradscope/grad_norm, gradscope/update_ratio_max and so on (see gradscope.metrics);
     gradscope/errors and gradscope/warnings count verdicts.
 
-    stop_on: "error" or "warning" sets control.should_training_stop at the first verdict that is as grave; verdicts are
-    counted after judge_every optimizer steps, more rarely the longer the run. log, log_parameters: whether metrics are
-    logged, and those of every parameter. settings, on_nonfinite, on_nonfinite_save: as of gradscope.watch(). show: what
-    is called in the first process with the verdicts as text when training ends, by default as the Trainer prints its
-    own logs; None shows nothing. callback.report has them at any time.
+    stop_on: "error" or "warning" sets control.should_training_stop at the first verdict of the first process that is as
+    grave; verdicts are counted after judge_every optimizer steps, more rarely the longer the run. log, log_parameters:
+    whether metrics are logged, and those of every parameter. settings, on_nonfinite, on_nonfinite_save: as of
+    gradscope.watch(). show: what is called in the first process with the verdicts as text when training ends, by
+    default as the Trainer prints its own logs; None shows nothing. callback.report has them at any time.
 
     The Trainer tells nobody of a train() that raises: its watch is taken away once its error was dealt with, by
     close(), or when train() is called again. Raises UsageError for what cannot be. Nothing of it is saved with a
@@ -104,7 +104,7 @@ class GradscopeCallback(TrainerCallback):
 
     def _stepped(self, fitting: Fitting, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
         judged = fitting.stepped(state.global_step - self._begun)
-        if self.wishes.stop_on and judged and in_any(fitting.wants_stop, args.device):
+        if self.wishes.stop_on and judged and of_the_first(fitting.wants_stop, args.device):
             control.should_training_stop = True
 
     def on_log(
@@ -144,10 +144,10 @@ def running(frame: FrameType | None) -> Any:
     return None
 
 
-def in_any(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in any process: all of them must stop together."""
+def of_the_first(flag: bool, device: torch.device) -> bool:
+    """The flag of the first process, for all of them must stop together, and it is the one that tells why."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return flag
     shared = torch.tensor(float(flag), device=device)
-    torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
+    torch.distributed.broadcast(shared, 0)
     return bool(shared)
