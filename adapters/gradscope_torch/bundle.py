@@ -147,6 +147,7 @@ class Contents:
         noted["kwargs"] = {k: self.writer.write(v, f"{where}, {k}") for k, v in call.kwargs.items()}
         noted["results"] = list(call.results)
         noted |= {"grad": call.grad, "differentiable": call.differentiable, "line": call.line}
+        noted["overwritten"] = call.is_model and call.overwritten
         if call.casting is not None:
             device, kind, cached = call.casting
             noted["casting"] = [device, str(kind).removeprefix("torch."), cached]

@@ -11,6 +11,7 @@ from torch.overrides import get_overridable_functions, resolve_name
 
 SPACES = ("torch.linalg.", "torch.fft.", "torch.special.", "torch.functional.", "torch.Tensor.", "torch.")
 FUNCTIONAL = "torch.nn.functional."
+GRAD = "torch.autograd.grad"
 BINARY = (
     "add",
     "sub",
@@ -60,7 +61,7 @@ def functions() -> dict[str, Callable[..., Any]]:
     """name -> function, of all that a bundle may name. Nothing else is ever looked up."""
     listed = [f for found in get_overridable_functions().values() for f in found]
     named = {resolve_name(f): f for f in listed}
-    return {name: f for name, f in named.items() if name and computes(name)}
+    return {name: f for name, f in named.items() if name and computes(name)} | {GRAD: torch.autograd.grad}
 
 
 @cache

@@ -143,10 +143,10 @@ def plans_of(index: dict[str, Any], shelves: dict[str, Shelf], path: Path) -> li
         where = f"{path / INDEX}: model {at}"
         expect(said, dict, where)
         for key in ("name", "kind", "prefix"):
-            expect(said.get(key), str, f"{where}: {key}")
+            printable(expect(said.get(key), str, f"{where}: {key}"), f"{where}: {key}")
         for key, kind in (("parameters", bool), ("buffers", bool), ("tied", str), ("modes", bool), ("numbers", dict)):
             for name, value in expect(said.get(key), dict, f"{where}: {key}").items():
-                expect(value, kind, f"{where}: {key}: {name}")
+                expect(value, kind, f"{where}: {key}: {printable(name, where)}")
         plan = Plan(**{f.name: said[f.name] for f in fields(Plan)})
         for held in plan.numbers.values():
             for name, value in held.items():
@@ -187,7 +187,7 @@ def check_call(bundle: Bundle, call: dict[str, Any], made: set[int], where: str)
     results = expect(call.get("results"), list, f"{where}: results")
     if not all(type(r) is int and r >= 0 for r in results) or len({*results} | made) != len(results) + len(made):
         raise BundleError(f"{where}: its results {str(results)!r:.80} are no new slots")
-    for key in ("grad", "differentiable"):
+    for key in ("grad", "differentiable", "overwritten"):
         expect(call.get(key), bool, f"{where}: {key}")
     if call.get("line") is not None:
         expect(call["line"], str, f"{where}: line")
@@ -267,6 +267,13 @@ def slots_in(made: set[int]) -> Any:
         return Slot(number)
 
     return find
+
+
+def printable(text: str, where: str) -> str:
+    """The text, which is a name. Raises BundleError where it could do more to a terminal than be shown."""
+    if not text.isprintable():
+        raise BundleError(f"{where}: {text!r:.80} is no name")
+    return text
 
 
 def expect(value: Any, kind: type, where: str) -> Any:

@@ -23,7 +23,7 @@ from gradscope_torch.bundle_weights import fit, modules_of, other_numbers, weigh
 from gradscope_torch.names import Names
 from gradscope_torch.replay import replayed
 from gradscope_torch.source import Sources
-from gradscope_torch.tape import Call, Pass, Slot, Tape
+from gradscope_torch.tape import Call, Pass, Slot, Tape, versions_of
 
 COMPARED = ("phase", "op", "module", "parameter", "micro_batch", "culprit")
 """What two origins that are the same agree in: not in files and lines, which lie elsewhere."""
@@ -201,6 +201,7 @@ class Builder:
             grad=said["grad"],
             differentiable=said["differentiable"],
             line=said["line"],
+            versions=(-1,) if said["overwritten"] else versions_of(args, kwargs),
         )
 
     def _pass(self, said: dict[str, Any], where: str) -> Pass:

@@ -181,7 +181,7 @@ def told(what: str, names: list[str]) -> list[str]:
     if not names:
         return []
     more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
-    return [f"  {what}: {', '.join(names[:MOST_SHOWN])}{more}"]
+    return [f"  {what}: {'; '.join(names[:MOST_SHOWN])}{more}"]
 
 
 def untied(parts: dict[str, Part], plan: Plan) -> list[str]:

@@ -56,30 +56,43 @@ def command(bundle: Path, model: str, numbers: bool, quiet: bool, form: str, out
 
 def told(done: Any) -> str:
     """The result as text."""
-    lines = [f"step {done.step} of {done.bundle}", *verdict(done), *(f"  note      {note}" for note in done.notes)]
+    parts = [("where", [where(done)]), ("origin", done.origin.told()) if done.origin else ("origin", [])]
+    parts += [("saved as", [then(done)]), ("note", done.notes)]
+    lines = [f"{head(done)} (step {done.step} of {done.bundle})"]
+    for name, texts in parts:
+        lines += [f"  {name if not at else '':<9} {printable(text)}" for at, text in enumerate(t for t in texts if t)]
     return "\n".join(lines)
 
 
-def verdict(done: Any) -> list[str]:
-    """Where it fails, and whether that is where it did."""
+def printable(text: str) -> str:
+    """The text, without what could do more to a terminal than be shown: some of it a stranger may have written."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def head(done: Any) -> str:
+    """The verdict."""
     if done.finite:
-        return ["FINITE: the loss and all gradients are finite with this model", *then(done)]
-    if done.origin is None:
-        return ["NOT FINITE: where that is born was not found", *then(done)]
+        return "FINITE: the loss and all gradients are finite with this model"
+    return f"NOT FINITE: {done.origin}" if done.origin else "NOT FINITE: the origin was not found"
+
+
+def where(done: Any) -> str:
+    """The place of the origin."""
     origin = done.origin
-    where = " ".join(
-        part for part in (origin.module, f"({origin.module_class})" if origin.module_class else "") if part
-    )
-    where += f" at {origin.source}" if origin.source else ""
-    lines = [f"NOT FINITE: {origin}", f"  where     {where}" if where else "", *(f"  {told}" for told in origin.told())]
-    return [line for line in lines if line] + then(done)
+    if origin is None:
+        return ""
+    kind = f"({origin.module_class})" if origin.module_class else ""
+    at = f"at {origin.source}" if origin.source else ""
+    return " ".join(part for part in (origin.module, kind, at) if part)
 
 
-def then(done: Any) -> list[str]:
-    """What the bundle says."""
-    if done.saved is None:
-        return ["  saved as  not finite, with an origin that was not found"]
+def then(done: Any) -> str:
+    """What the bundle says of the origin."""
+    saved = done.saved
+    if saved is None:
+        return "not finite; the origin was not found then"
+    source = f" at {saved['source']}" if saved.get("source") else ""
     if done.same:
-        return ["  saved as  the same origin"]
-    said = ", ".join(f"{k} {done.saved.get(k)!r}" for k in done.differing or ("phase", "op", "module"))
-    return [f"  saved as  another origin: {said}" if done.differing else f"  saved as  not finite: {said}"]
+        return f"the same origin{source}"
+    said = [f"{key} {saved[key]!r}" for key in done.differing or ("phase", "op", "module") if saved.get(key)]
+    return f"{'another origin' if done.differing else 'not finite'}: {', '.join(said)}{source}"

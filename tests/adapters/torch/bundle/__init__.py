@@ -1,0 +1,1 @@
+"""Tests of bundles: failing steps that are saved, read and run again."""
