@@ -47,6 +47,8 @@ class Sentinel:
 
     def accident(self, objective: Objective, optimizer: Any) -> None:
         """A step is not finite: finds out why, and does what was asked for. Raises NonFiniteError when that was."""
+        if objective.withheld:
+            return  # a closure was looked at before
         self._find(objective)
         self._save(objective, optimizer)
         policy = self.scope.accidents.policy

@@ -74,6 +74,20 @@ class Poisoned(Regressor):
         return loss * float("nan") if self.global_step == 6 else loss
 
 
+class PoisonedByHand(Poisoned):
+    """The same, with backward and step by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, index: int) -> None:  # type: ignore[override]
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(super().training_step(batch, index))
+        optimizer.step()
+
+
 def data() -> DataLoader[Any]:
     """16 batches of 16."""
     generator = torch.Generator().manual_seed(0)

@@ -19,7 +19,16 @@ from torch import nn
 
 from gradscope_torch import patches
 from gradscope_torch.lightning import GradscopeCallback
-from tests.adapters.torch.trainers.lightning_modules import Failing, Pair, Poisoned, Regressor, data, fitted, trainer
+from tests.adapters.torch.trainers.lightning_modules import (
+    Failing,
+    Pair,
+    Poisoned,
+    PoisonedByHand,
+    Regressor,
+    data,
+    fitted,
+    trainer,
+)
 
 pytestmark = [
     pytest.mark.usefixtures("nowhere"),
@@ -116,11 +125,16 @@ def test_a_loss_that_is_no_number_raises_when_asked(tmp_path: Path) -> None:
     assert not patches.LISTENERS
 
 
-def test_a_step_that_is_not_finite_is_skipped_when_asked(tmp_path: Path) -> None:
-    module = Poisoned()
-    callback = fitted(tmp_path, module, wishes={"on_nonfinite": "skip"})
-    assert all(p.isfinite().all() for p in module.parameters())
-    assert "non-finite-loss" in [v.name for v in callback.report.verdicts]
+@pytest.mark.parametrize("module", [Poisoned, PoisonedByHand])
+def test_a_step_that_is_not_finite_is_skipped_when_asked(tmp_path: Path, module: type[Regressor]) -> None:
+    trained = module()
+    callback = fitted(tmp_path, trained, wishes={"on_nonfinite": "skip"})
+    fitting = callback._fitting
+    assert fitting is not None
+    assert fitting.scope is not None
+    assert fitting.scope.skipped_steps == 1
+    assert all(p.isfinite().all() for p in trained.parameters())
+    assert ("non-finite-loss", 6) in [(v.name, v.step) for v in callback.report.verdicts]
 
 
 @pytest.fixture
