@@ -15,7 +15,9 @@ from torch import nn
 from torch.nn import functional
 
 SLOW = frozenset({"tensorboard", "detect_anomaly"})
-PAIRS = {"gradscope.watch": "bare"}
+PAIRS = {"gradscope.watch": "bare", "first cause": "watch without it"}
+FIRST_CAUSE = 1.02
+"""What the readiness to find a first cause may cost a healthy step, over a watch without it."""
 TARGETS = {"mlp": 1.03, "gpt": 1.03, "cnn": 1.03, "tiny": 1.15}
 LESS_THAN_BY_HAND = True
 SCOPES: list[gradscope.Scope] = []
@@ -87,11 +89,11 @@ MODELS = {"mlp": mlp, "gpt": gpt, "cnn": cnn, "tiny": tiny}
 def variants(model: nn.Module, x: Any, y: Any) -> dict[str, Step]:
     """The steps to compare, each over a model of its own."""
 
-    def step_of(look: Callable[[nn.Module], None] | None = None, around: Any = None, watched: bool = False) -> Step:
+    def step_of(look: Callable[[nn.Module], None] | None = None, around: Any = None, watched: str = "") -> Step:
         own = copy.deepcopy(model)
         optimizer = torch.optim.Adam(own.parameters(), lr=1e-4)
         if watched:
-            SCOPES.append(gradscope.watch(own, optimizer))
+            SCOPES.append(gradscope.watch(own, optimizer, on_nonfinite=watched))
 
         def step() -> None:
             optimizer.zero_grad()
@@ -119,7 +121,9 @@ def variants(model: nn.Module, x: Any, y: Any) -> dict[str, Step]:
 
     return {
         "bare": step_of(),
-        "gradscope.watch": step_of(watched=True),
+        "gradscope.watch": step_of(watched="report"),
+        "watch without it": step_of(watched="ignore"),
+        "first cause": step_of(watched="report"),
         "clip_grad_norm_": step_of(lambda own: nn.utils.clip_grad_norm_(own.parameters(), 1e9)),
         "norms by hand": step_of(lambda own: {n: p.grad.norm().item() for n, p in own.named_parameters()}),
         "detect_anomaly": step_of(around=lambda: torch.autograd.detect_anomaly(check_nan=True)),

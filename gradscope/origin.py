@@ -36,7 +36,7 @@ class Operand:
 class Origin:
     """The first operation of a step that made something not finite of finite inputs.
 
-    phase: one of PHASES. step: of the optimizer; of weights that were broken already, since when they are. op: the
+    phase: one of PHASES. step: of the optimizer, that which was not finite. op: the
     operation, in the plain words of its framework ("sqrt"); in the backward pass, the one whose gradient it was.
     module: dotted name, module_class: of which class. source: "file:line" of the user. inputs_finite: whether the
     operation got finite values only. shapes: what it took and made. samples: which of the batch, features: which along
@@ -112,11 +112,4 @@ def listed(numbers: tuple[int, ...], most: int = 8) -> str:
 def origin_at(history: History, step: int) -> Origin | None:
     """The origin of that step, when it was found."""
     origin = history.facts.get("origin")
-    return origin if isinstance(origin, Origin) and origin_step(history) == step else None
-
-
-def origin_step(history: History) -> int | None:
-    """The step that was run again to find the origin. Of weights that were broken before, that is a later one."""
-    origin = history.facts.get("origin")
-    step: int | None = history.facts.get("origin_step", getattr(origin, "step", None))
-    return step
+    return origin if isinstance(origin, Origin) and origin.step == step else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from gradscope_torch.operations import LOSSES, differentiated, written
 from gradscope_torch.reasons import reason_of, reason_of_slope
 from gradscope_torch.replay import Failure, unwrapped
 from gradscope_torch.tape import Call, Tape, tensors_of
-from gradscope_torch.tracer import Record, flat, floats, is_mask, key_of, plain, state_of
+from gradscope_torch.tracer import Record, flat, floats, key_of, plain, state_of
 
 MOST_SAMPLES = 4096
 LABEL = "_gradscope_name"
@@ -26,7 +27,16 @@ LABEL = "_gradscope_name"
 class Births:
     """What a failure says about where it came from."""
 
-    def __init__(self, tape: Tape, failure: Failure, names: Names, step: int):
+    def __init__(
+        self,
+        tape: Tape,
+        failure: Failure,
+        names: Names,
+        step: int,
+        fate: Callable[[Tensor], str] = lambda _parameter: "before the step",
+    ):
+        """fate: tells in words since when a parameter is not finite."""
+        self.fate = fate
         self.tape = tape
         self.failure = failure
         self.records = failure.tracer.records
@@ -45,12 +55,16 @@ class Births:
         birth = self._birth()
         if birth is None:
             return self._made(failure.phase, parameter=next(iter(failure.parameters), None))
-        foreign = [t for t in birth.foreign if not is_mask(t)]
-        if foreign and not birth.backward:
+        foreign = birth.foreign
+        if foreign:
             found = self._foreign(foreign[0], birth)
             if found is not None:
                 return found
-        return self._backward(birth) if birth.backward else self._forward(birth, bool(foreign))
+        found = self._backward(birth) if birth.backward else self._forward(birth, bool(foreign))
+        if any(c.is_model and c.overwritten for c in self.tape.calls):
+            reason = "; ".join(x for x in (found.reason, "what the model was given was written to since") if x)
+            found = replace(found, samples=(), features=(), reason=reason)
+        return found
 
     def _made(self, phase: str, **facts: Any) -> Origin:
         return Origin(phase, facts.pop("step", self.step), micro_batch=self.micro_batch, **facts)
@@ -58,7 +72,6 @@ class Births:
     # -- which record ----------------------------------------------------------------------------------------------
 
     def _birth(self) -> Record | None:
-        backward = self.failure.phase == "backward"
         waiting = [at for t in self.failure.targets if (at := self.failure.tracer.made_by(t)) is not None]
         seen: set[int] = set()
         births = []
@@ -68,9 +81,8 @@ class Births:
                 continue
             seen.add(at)
             record = self.records[at]
-            causes = [c for c in record.made_by if self.records[c].backward or not backward]
-            waiting += causes
-            if not causes:
+            waiting += record.made_by
+            if not record.made_by:
                 births.append(record)
         return min(births, key=lambda r: r.at, default=None)
 
@@ -78,29 +90,24 @@ class Births:
 
     def _forward(self, birth: Record, foreign: bool) -> Origin:
         call = self._call(birth)
-        module = birth.site.module
-        in_loss = call is None or not call.is_model or birth.op.rstrip("_") in LOSSES
-        text, _ = reason_of(birth)
-        layer = self._layer(self.failure.tracer.last_layer if module is None or not self._in_model(birth) else module)
-        lines = birth.site.lines
-        source = lines.own or (layer["source"] if module is not None else None) or lines.library or lines.around
-        layer["source"] = source if not in_loss else lines.around or source
+        place = birth.site.place
+        inside = call.is_model if call is not None else place.module is not None
+        in_loss = not inside or birth.op.rstrip("_") in LOSSES
+        text, where = reason_of(birth)
+        layer = self._layer(place.module if inside else self.failure.tracer.layer_of((birth.args, birth.kwargs)))
+        layer["source"] = self._source(birth, layer["source"])
         bad = ~torch.isfinite(plain(birth.outputs[0]))
         return self._made(
             "loss" if in_loss else "forward",
-            op=written(birth.op, module),
+            op=written(birth.op, place.module),
             **layer,
             count=int(bad.sum()),
             inputs_finite=not foreign and not birth.masked,
             shapes=operands(birth),
-            samples=self._samples(bad, call),
+            **self._where(bad if bad.dim() or where is None else where, call),
             spread=self._spread(birth.at, layer["module"]),
             reason=text,
         )
-
-    def _in_model(self, birth: Record) -> bool:
-        call = self._call(birth)
-        return call is not None and call.is_model
 
     def _call(self, birth: Record) -> Call | None:
         at = birth.site.call
@@ -114,6 +121,14 @@ class Births:
             "module_class": type(module).__name__,
             "source": self.names.source(module),
         }
+
+    def _source(self, birth: Record, created: str | None) -> str | None:
+        """The line of an operation; created: where its layer was made."""
+        call, place = self._call(birth), birth.site.place
+        if call is not None and not call.is_model:
+            return call.line
+        known = (place.own, created, place.library, place.around)
+        return next((line for line in known if line), None)
 
     def _spread(self, at: int, producer: str) -> tuple[str, ...]:
         later = [n for i, n in self.failure.tracer.passed_on if i > at and n and n != producer]
@@ -141,9 +156,6 @@ class Births:
         name, _ = self.names.parameter(parameter, "")
         owner = self.names.owner(parameter)
         bad = ~torch.isfinite(plain(parameter))
-        since = "before the first step that was seen"
-        if self.step:
-            since = f"by the update of step {self.step - 1}, whose gradients were finite"
         return self._made(
             "parameter",
             **self._layer(owner),
@@ -152,7 +164,7 @@ class Births:
             inputs_finite=False,
             spread=self._spread(-1, ""),
             shapes=(operand("parameter", parameter),),
-            reason=f"not finite {since}",
+            reason=f"not finite {self.fate(parameter)}",
         )
 
     def _buffer(self, model: torch.nn.Module, path: str, buffer: Tensor) -> Origin:
@@ -173,7 +185,7 @@ class Births:
         shared = {
             "count": int(bad.sum()),
             "inputs_finite": False,
-            "samples": rows_of(bad, batch_size(call) or tensor.shape[0] if tensor.dim() else None),
+            "samples": rows_of(bad, tensor.shape[0] if tensor.dim() else None),
             "features": features_of(bad),
             "shapes": (operand(name, tensor),),
             "culprit": name,
@@ -186,8 +198,8 @@ class Births:
                 **shared,
                 reason=f"{name} of the batch holds {kinds_of(tensor)}",
             )
-        layer = self._layer(self.failure.tracer.last_layer)
-        layer["source"] = birth.site.lines.around or layer["source"]
+        layer = self._layer(self.failure.tracer.layer_of((birth.args, birth.kwargs)))
+        layer["source"] = call.line or layer["source"]
         op = getattr(call.target, "__name__", "").strip("_")
         return self._made(
             "loss", op=written(op or birth.op), **layer, **shared, reason=f"{name} holds {kinds_of(tensor)}"
@@ -197,20 +209,19 @@ class Births:
 
     def _backward(self, birth: Record) -> Origin:
         call = self._call(birth)
-        site = birth.site
-        in_loss = site.module is None and call is not None and not call.is_model
-        op = differentiated(birth.node, site.module) if birth.node else written(birth.op, site.module)
+        place = birth.site.place
+        in_loss = place.module is None and call is not None and not call.is_model
+        op = differentiated(birth.node, place.module) if birth.node else written(birth.op, place.module)
         if birth.node == "torch::autograd::AccumulateGrad":
             op = written(birth.op)
-        text, where = reason_of_slope(op, site.kept)
+        text, where = reason_of_slope(op, birth.site.kept)
         if not text:
             text, _ = reason_of(birth)
-        layer = self._layer(self.failure.tracer.last_layer if in_loss else site.module)
-        lines = site.lines
-        source = (lines.own, layer["source"], lines.library, lines.around)
-        layer["source"] = lines.around if in_loss else next((s for s in source if s), None)
+        layer = self._layer(self.failure.tracer.layer_of(birth.site.kept) if in_loss else place.module)
+        layer["source"] = self._source(birth, layer["source"])
         bad = ~torch.isfinite(plain(birth.outputs[0]))
-        after = [self.names.module(r.site.module) for r in self.records[birth.at :] if r.backward and r.site.module]
+        later = [r.site.place.module for r in self.records[birth.at :] if r.backward]
+        after = [self.names.module(m) for m in later if m is not None]
         spread = [n for n in dict.fromkeys(after) if n and n != layer["module"]]
         return self._made(
             "backward",
@@ -219,18 +230,24 @@ class Births:
             count=int(bad.sum()),
             inputs_finite=not birth.foreign and not birth.masked and not birth.made_by,
             shapes=operands(birth),
-            samples=self._samples(bad if where is None else where, call),
+            **self._where(bad if where is None else where, call),
             parameter=next(iter(self.failure.parameters), None),
             spread=tuple(spread),
             reason=text,
         )
 
-    def _samples(self, bad: Tensor, call: Call | None) -> tuple[int, ...]:
+    def _where(self, bad: Tensor, call: Call | None) -> dict[str, tuple[int, ...]]:
+        """Samples and features of what is marked. A feature counts where others are sound."""
         size = batch_size(call) if call is not None and call.is_model else None
         if size is None:
             sizes = [batch_size(c) for c in self.tape.calls if c.is_model]
             size = next((s for s in sizes if s), None)
-        return rows_of(bad, size)
+        if bad.dim() == 1 and bad.shape[0] != size:
+            features = tuple(bad.nonzero().flatten().tolist())
+            return {"samples": (), "features": features if len(features) < len(bad) else ()}
+        features = features_of(bad) if size and bad.dim() > 1 and bad.shape[0] == size else ()
+        whole = bad.dim() > 1 and len(features) == bad.shape[1 if bad.dim() > 3 else -1]
+        return {"samples": rows_of(bad, size), "features": () if whole else features}
 
 
 def rows_of(bad: Tensor, size: int | None) -> tuple[int, ...]:

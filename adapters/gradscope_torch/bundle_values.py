@@ -167,6 +167,8 @@ class Reader:
             raise BundleError(f"{where}: unknown value {str(node)!r:.80}; known: {', '.join(self._forms)}")
         try:
             return self._forms[form](value, where, depth + 1)
+        except BundleError:
+            raise
         except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
             raise BundleError(f"{where}: {str(value)!r:.80} is no {form}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from types import FrameType
 from typing import Any
 
@@ -110,7 +111,8 @@ class Names:
         """Names a module that was called inside another one which does not register it (kept in a list, say)."""
         if id(child) in self._modules:
             return
-        where = next((path for path, value in held_in(parent) if value is child), type(child).__name__.lower())
+        held = chain(parent.named_children(), held_in(parent))
+        where = next((path for path, value in held if value is child), type(child).__name__.lower())
         base = self.module(parent)
         for path, module in child.named_modules():
             self._name(module, ".".join(x for x in (base, where, path) if x))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch.nn.parameter import is_lazy
 from gradscope_torch import measure
 from gradscope_torch.clearing import Clearing
 from gradscope_torch.names import Names
+from gradscope_torch.optimizer import found_inf, kind_of, learning_rate_of
 
 SNAPSHOT_LIMIT = 512 * 2**20
 """Bytes of weights that are copied to measure an update; parameters beyond it are not measured."""
@@ -25,6 +25,11 @@ SMALLEST = 1e-18
 """Norms below it may have lost squares to underflow in float32, and are found anew."""
 WAITING_ROWS = 16
 """Rows that may wait before they are written together."""
+
+GONE = torch.empty(0)
+"""Stands where a parameter was that neither the optimizer nor a model holds any more; so nothing keeps it alive."""
+LEFT = " (replaced)"
+"""Behind the name of such a parameter."""
 
 
 @dataclass(slots=True)
@@ -64,7 +69,7 @@ class Objective:
         self._direction: Tensor | None = None
         self._row: Row | None = None
         self._rows: list[Row] = []
-        self._size = (-1, -1)
+        self._size: tuple[int, ...] = (-1,)
 
     @property
     def optimizer(self) -> Any:
@@ -79,10 +84,15 @@ class Objective:
 
     def survey(self, elsewhere: set[int]) -> None:
         """Finds the parameters: the optimizer's own, and those of the known modules that no optimizer holds. One that
-        has no shape yet comes in when it has."""
+        has no shape yet comes in when it has; one that nobody holds any more is let go, and keeps its column."""
         own = self.own()
         mine = {id(p) for p in own}
-        free = [p for p in self.names.all_parameters() if id(p) not in mine and id(p) not in elsewhere]
+        named = list(self.names.all_parameters())
+        free = [p for p in named if id(p) not in mine and id(p) not in elsewhere]
+        alive = mine.union(map(id, named))
+        self.parameters = [p if id(p) in alive or not self.names.roots else GONE for p in self.parameters]
+        if id(self.clearing.probe) not in alive:
+            self.clearing.probe = None
         self._size = self._size_now()
         known = {id(p) for p in self.parameters}
         found = [*own, *(p for p in free if p.requires_grad)]
@@ -94,7 +104,7 @@ class Objective:
         self.optimized = [id(p) in mine for p in self.parameters]
         self._own = [p for p in self.parameters if id(p) in mine]
         self.plain = all(measure.is_plain(p) for p in self.parameters)
-        self.scattered = len({p.device for p in self.parameters}) > 1
+        self.scattered = len({p.device for p in self.parameters if p is not GONE}) > 1
         self.outdated = False
         self._name(elsewhere)
 
@@ -104,11 +114,17 @@ class Objective:
         return self._own if optimizer is None else [p for group in optimizer.param_groups for p in group["params"]]
 
     def _name(self, elsewhere: set[int]) -> None:
-        pairs = enumerate(zip(self.parameters, self.optimized, strict=True))
-        name_parameters(self.history, [self._subject(at, p, mine, id(p) in elsewhere) for at, (p, mine) in pairs])
+        known = self.history["gradient"].subjects
+        subjects = [
+            gone(known[at]) if p is GONE else self._subject(at, p, mine, id(p) in elsewhere)
+            for at, (p, mine) in enumerate(zip(self.parameters, self.optimized, strict=True))
+        ]
+        name_parameters(self.history, subjects)
 
     def _subject(self, at: int, p: Tensor, optimized: bool, elsewhere: bool) -> Subject:
-        name, module = self.names.parameter(p, f"parameter {at}")
+        known = self.history["gradient"].subjects
+        before = f"{known[at].name.removesuffix(LEFT)}{LEFT}" if at < len(known) else f"parameter {at}"
+        name, module = self.names.parameter(p, before)
         owner = self.names.owner(p)
         return parameter(
             name,
@@ -131,9 +147,9 @@ class Objective:
         """Whether parameters may have come since the last survey."""
         return self.outdated or self._size != self._size_now() or any(not is_lazy(p) for p in self._lazy)
 
-    def _size_now(self) -> tuple[int, int]:
+    def _size_now(self) -> tuple[int, ...]:
         groups = getattr(self.optimizer, "param_groups", ())
-        return len(groups), sum(len(g["params"]) for g in groups)
+        return tuple(hash(tuple(map(id, g["params"]))) for g in groups)
 
     # -- passes ----------------------------------------------------------------------------------------------------
 
@@ -166,7 +182,7 @@ class Objective:
         self._before = {}
         for p in self.parameters:
             size = p.numel() * p.element_size()
-            if not p.is_sparse and size <= budget:
+            if p is not GONE and not p.is_sparse and size <= budget:
                 budget -= size
                 self._before[id(p)] = measure.dense_values(p).clone()
 
@@ -289,24 +305,9 @@ class Objective:
         return torch.nn.functional.cosine_similarity(last, self._direction, dim=0, eps=0.0)
 
 
-def kind_of(optimizer: torch.optim.Optimizer) -> Hashable:
-    """What optimizers have in common that do the same work: their type, and the shapes of their parameters."""
-    shapes = (() if is_lazy(p) else tuple(p.shape) for g in optimizer.param_groups for p in g["params"])
-    return type(optimizer).__name__, tuple(shapes)
-
-
-def found_inf(optimizer: Any) -> Any:
-    """Whether a fused optimizer is about to skip its step, for a scaler found an overflow; a tensor where knowing that
-    takes waiting."""
-    found = getattr(optimizer, "found_inf", None)
-    if not isinstance(found, Tensor):
-        return False
-    return bool(found) if found.device.type == "cpu" else found > 0
-
-
-def learning_rate_of(optimizer: torch.optim.Optimizer) -> Any:
-    """The largest learning rate of an optimizer's groups, a number or a tensor; None when they have none."""
-    rates = [g["lr"] for g in optimizer.param_groups if g.get("lr") is not None]
-    if any(isinstance(r, Tensor) for r in rates):
-        return torch.stack([torch.as_tensor(r).detach().reshape(()) for r in rates]).max()
-    return max(rates, default=None)
+def gone(subject: Subject) -> Subject:
+    """The subject of a parameter that nobody holds any more."""
+    if subject.name.endswith(LEFT):
+        return subject
+    traits = dict(subject.traits) | {"optimized": False, "trainable": False, "reachable": False}
+    return replace(subject, name=f"{subject.name}{LEFT}", traits=traits)

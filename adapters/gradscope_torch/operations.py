@@ -57,7 +57,20 @@ WRITTEN = {
 }
 LINEAR = (torch.nn.Linear, torch.nn.Bilinear)
 LOSSES = frozenset(
-    ["nll_loss", "mse_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "cross_entropy_loss", "poisson_nll_loss", "soft_margin_loss", "multi_margin_loss", "multilabel_margin_loss", "_ctc_loss"]
+    {
+        "nll_loss_forward",
+        "nll_loss2d_forward",
+        "mse_loss",
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "smooth_l1_loss",
+        "huber_loss",
+        "kl_div",
+        "soft_margin_loss",
+        "multi_margin_loss",
+        "multilabel_margin_loss_forward",
+        "_ctc_loss",
+    }
 )
 """Operations that are a loss, wherever they are called."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gradscope_torch.tracer import Record, floats, is_mask, plain, state_of
+from gradscope_torch.tracer import Record, floats, plain, state_of
 
 Found = tuple[str, Tensor | None]
 """(the reason, where the argument is to blame: a mask over the first tensor that the operation was given)."""
@@ -117,15 +118,20 @@ def of_division(given: list[Tensor], args: Any) -> Found:
 def of_power(given: list[Tensor], args: Any) -> Found:
     """A negative number to a fraction, or 0 to a negative one."""
     x = given[0]
-    if bool((x < 0).any()) and not isinstance(args[0], int | float):
+    powers = given[1] if len(given) > 1 else torch.tensor(float(args[1]) if len(args) > 1 else float("nan"))
+    if isinstance(args[0], int | float):
+        return "", None
+    if bool(((x < 0) & (powers != powers.round())).any()):
         return "a negative number to a power that is no whole number", x < 0
-    return ("0 to a negative power", x == 0) if bool((x == 0).any()) else ("", None)
+    return ("0 to a negative power", x == 0) if bool(((x == 0) & (powers < 0)).any()) else ("", None)
 
 
 def of_exponential(given: list[Tensor], _args: Any) -> Found:
     """exp of more than its type can hold."""
     x = given[0]
     top = float(x[torch.isfinite(x)].max()) if bool(torch.isfinite(x).any()) else float("nan")
+    if not bool(torch.isfinite(x).all()) and not top > math.log(torch.finfo(x.dtype).max):
+        return "", None
     name = str(x.dtype).removeprefix("torch.")
     largest = torch.finfo(x.dtype).max
     return f"overflow: exp({top:.4g}), beyond the largest {name}, {largest:.4g}", x == x.max()
@@ -137,9 +143,15 @@ def of_arc(given: list[Tensor], _args: Any) -> Found:
     return ("argument outside of [-1, 1]", x.abs() > 1) if bool((x.abs() > 1).any()) else ("", None)
 
 
-def of_normalization(given: list[Tensor], _args: Any) -> Found:
-    """A normalization of what does not vary, without epsilon."""
-    return "variance 0, and no epsilon", None
+def of_labels(given: list[Tensor], args: Any) -> Found:
+    """The likelihood of a label that cannot be."""
+    logs, labels = given[0], args[1]
+    if logs.dim() != labels.dim() + 1 or not labels.numel():
+        return "", None
+    at = labels.clamp(0, logs.shape[1 if logs.dim() > 1 else 0] - 1)
+    chosen = logs.gather(1, at[:, None]).squeeze(1) if logs.dim() > 1 else logs[at]
+    where = torch.isinf(chosen)
+    return ("the probability of the label is 0: its logit is masked", where) if bool(where.any()) else ("", None)
 
 
 FORWARD: dict[str, Callable[[list[Tensor], Any], Found]] = {
@@ -155,6 +167,8 @@ FORWARD: dict[str, Callable[[list[Tensor], Any], Found]] = {
     "exp": of_exponential,
     "acos": of_arc,
     "asin": of_arc,
+    "nll_loss_forward": of_labels,
+    "nll_loss2d_forward": of_labels,
 }
 
 # -- backward ----------------------------------------------------------------------------------------------------------
@@ -189,8 +203,3 @@ def reason_of_slope(op: str, kept: tuple[Any, ...]) -> Found:
     if op in {"layer_norm", "batch_norm", "rms_norm", "group_norm"}:
         return "variance 0, and no epsilon", None
     return "", None
-
-
-def masks_only(tensors: list[Tensor]) -> bool:
-    """Whether what is not finite among what an operation was given are masks."""
-    return all(is_mask(t) for t in tensors)

@@ -11,7 +11,7 @@ from gradscope.competition import belongs, note_competition
 from gradscope.errors import NonFiniteError
 from gradscope.guard import guarded
 from gradscope.moving import note_unmoved
-from gradscope.schedule import Schedule
+from gradscope.schedule import Schedule, sparse_schedule
 from gradscope.scope import Scope
 from torch import Tensor
 
@@ -22,7 +22,8 @@ from gradscope_torch.functions import observe
 from gradscope_torch.mode import FunctionMode
 from gradscope_torch.moving import Moving
 from gradscope_torch.names import Names
-from gradscope_torch.objective import Objective, kind_of
+from gradscope_torch.objective import Objective
+from gradscope_torch.optimizer import kind_of
 from gradscope_torch.passes import Mark, Passes
 from gradscope_torch.reach import Reach, Seen
 from gradscope_torch.running import Running
@@ -70,6 +71,7 @@ class Recorder:
         self._closure: Any = None
         """The optimizer whose step is running, when it evaluates a closure."""
         self._made = 0
+        self._held = 0
         self._by_optimizer: dict[int, Objective] = {}
         self._candidates = candidates
         self._reach = Reach()
@@ -185,11 +187,14 @@ class Recorder:
             return found
         key = key_of(optimizer)
         found = found if found is not None and found.optimizer is optimizer else self.objectives.get(key)
+        made = found is None
         if found is None:
             found = self._new_objective(optimizer)
         self.objectives = {k: o for k, o in self.objectives.items() if o is not found} | {key: found}
         found.optimizer = optimizer
         self._by_optimizer[id(optimizer)] = found
+        if not made:
+            self.names.refresh()  # where an optimizer is given other parameters, the model has them too
         self.survey(found)
         return found
 
@@ -255,7 +260,18 @@ class Recorder:
             self._finish_safely(objective, False, True)
             raise
 
+    def _look_for_replaced(self) -> None:
+        """Whether a model holds other parameters than at the last look."""
+        held = hash(tuple(map(id, self.names.all_parameters())))
+        if held != self._held:
+            self._held = held
+            for objective in self.order:
+                objective.outdated = True
+
     def _step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        known = self._by_optimizer.get(id(optimizer))
+        if known is not None and sparse_schedule(known.step):
+            self._look_for_replaced()
         objective = self.objective(optimizer)
         objective.before_step(self.schedule(objective.step))
         if not has_closure(args, kwargs):

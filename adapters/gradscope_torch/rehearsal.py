@@ -68,7 +68,7 @@ def same_modules(modules: list[torch.nn.Module]) -> Iterator[None]:
         with torch.no_grad():
             for module, name, buffer, version, values in buffers:
                 module._buffers[name] = buffer
-                if buffer._version != version:
+                if buffer._version != version or not torch.equal(buffer, values):
                     buffer.copy_(values)
         for module, held, containers in attributes:
             for key, value in held.items():

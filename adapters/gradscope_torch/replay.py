@@ -48,6 +48,8 @@ class Replay:
         for number, one in enumerate(self.tape.passes):
             self._forward(one)
             found = self._look_at(one, number) or self._backward(one, number)
+            if found is None and any(state_of(g) == BAD for _, g in one.gradients):
+                found = Failure("loss", self.tracer, number, [], unexplained=True)
             if found is not None:
                 return found
         return None
@@ -98,8 +100,6 @@ class Replay:
                 if at < one.calls and c.is_model
             ]
         bad = [t for t in ends if t.is_floating_point() and state_of(t) == BAD]
-        if not one.traceable and not bad and any(state_of(g) == BAD for _, g in one.gradients):
-            return Failure("loss", self.tracer, number, [], unexplained=True)
         return Failure("forward", self.tracer, number, bad) if bad else None
 
     # -- backward --------------------------------------------------------------------------------------------------
@@ -109,8 +109,8 @@ class Replay:
             ends = [self.values[s.number] for s in slots_of(one.losses)]
             weights = self._weights(one.options, len(ends))
         else:
-            ends = [self.values[slot] for slot, _ in one.gradients]
-            weights = [g for _, g in one.gradients]
+            sound = [(slot, g) for slot, g in one.gradients if state_of(g) != BAD]
+            ends, weights = [self.values[slot] for slot, _ in sound], [g for _, g in sound]
         pairs = [(e, w) for e, w in zip(ends, weights, strict=True) if e.requires_grad]
         if not pairs:
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import FrameType
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ from gradscope_torch import compiling
 from gradscope_torch.capture import PART, Capture
 from gradscope_torch.compiling import Passage
 from gradscope_torch.hook import Hook
-from gradscope_torch.tracer import MODULE_CALL
 
 
 class RootHooks:
@@ -77,11 +75,3 @@ class RootHooks:
             if module._compiled_call_impl is passage:
                 module._compiled_call_impl = passage.original
         self._passages = []
-
-
-def kwargs_of(frame: FrameType | None) -> dict[str, Any]:
-    """The keyword arguments of the innermost call of a module that a frame is inside of, for hooks that are not told."""
-    while frame is not None and frame.f_code is not MODULE_CALL:
-        frame = frame.f_back
-    found: dict[str, Any] = {} if frame is None else frame.f_locals.get("kwargs", {})
-    return found

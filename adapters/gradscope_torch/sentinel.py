@@ -4,17 +4,20 @@ refused, as was asked."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from gradscope.errors import NonFiniteError
 from gradscope.guard import guarded
-from gradscope.origin import Origin
+from gradscope.origin import Origin, origin_at
 from gradscope.scope import Scope
 from torch import Tensor
 
 from gradscope_torch.births import Births
 from gradscope_torch.capture import PART, Capture
+from gradscope_torch.fate import fate_of
 from gradscope_torch.names import Names
 from gradscope_torch.replay import replayed
 
@@ -31,8 +34,9 @@ PERSISTENT = 4
 class Sentinel:
     """The look at every step of one observation."""
 
-    def __init__(self, scope: Scope, names: Names, capture: Capture):
+    def __init__(self, scope: Scope, names: Names, capture: Capture, objectives: Callable[[], Sequence[Objective]]):
         self.scope = scope
+        self.objectives = objectives
         self.names = names
         self.capture = capture
         self._replays = 0
@@ -55,7 +59,7 @@ class Sentinel:
         if policy == "skip":
             self._withhold(objective, optimizer)
         if policy == "raise":
-            origin = objective.history.facts.get("origin")
+            origin = origin_at(objective.history, objective.step)
             raise NonFiniteError(told(objective, origin), origin)
 
     def skipped_by_scaler(self, objective: Objective, bad: bool) -> None:
@@ -96,8 +100,8 @@ class Sentinel:
             text = f"step {objective.step} was not finite, and stayed finite when it was run again"
             self.scope.limits.setdefault(FIRST_CAUSE, text)
             return
-        facts["origin"] = Births(tape, failure, self.names, objective.step).origin()
-        facts["origin_step"] = objective.step
+        fate = partial(fate_of, objectives=self.objectives())
+        facts["origin"] = Births(tape, failure, self.names, objective.step, fate).origin()
         self.scope.limits.pop(FIRST_CAUSE, None)
 
     def _save_step(self, objective: Objective, optimizer: Any) -> None:

@@ -16,8 +16,8 @@ from torch.optim import optimizer as torch_optimizer
 from gradscope_torch.failure import failed_in
 from gradscope_torch.names import Names
 from gradscope_torch.recorder import Recorder
-from gradscope_torch.root_hooks import kwargs_of
 from gradscope_torch.source import Sources
+from gradscope_torch.tracer import kwargs_of
 
 VARIABLE = "TORCHDYNAMO_DISABLE"
 

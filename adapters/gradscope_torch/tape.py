@@ -6,21 +6,25 @@ graph's end is held, until its backward pass is over.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
+from gradscope.frames import users_line
 from torch import Tensor
 
-from gradscope_torch.streams import Streams, current_streams
+from gradscope_torch.streams import Streams, current_streams, draws_beside
 
 TOKEN = "gradscope tape"
 """The key of a graph node's metadata whose value lives as long as the node."""
 MOST_CALLS = 4096
 """A step of more calls outside of its models is not run again."""
 PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, slice})
+LOOKS = 4
+"""So many calls are looked at to learn whether models draw from numpy's or Python's random streams; -1: they do."""
 IN_PLACE = frozenset({"__setitem__"})
 
 
@@ -40,12 +44,19 @@ class Call:
     kwargs: dict[str, Any]
     results: tuple[int, ...] = ()
     streams: Streams | None = None
+    """Those before a model was called."""
     casting: tuple[Any, ...] | None = None
     grad: bool = True
     differentiable: bool = True
     line: str | None = None
     alive: Callable[[], Any] | None = None
     used: bool = False
+    versions: tuple[int, ...] = ()
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether something that it was given has been written to since."""
+        return self.versions != versions_of(self.args, self.kwargs)
 
     @property
     def is_model(self) -> bool:
@@ -56,7 +67,8 @@ class Call:
 @dataclass(slots=True, weakref_slot=True)
 class Pass:
     """One backward pass. losses: what backward() was called on: slots, or tensors whose making is not known. calls: how
-    many calls had been made by then. gradients: (slot, gradient that entered it), where the loss cannot be made again.
+    many calls had been made by then. traceable: whether the losses can be made again. gradients: (slot of a model's
+    output, gradient that entered it), where something that is not known led to the losses too.
     """
 
     losses: tuple[Any, ...]
@@ -84,7 +96,10 @@ class Tape:
         """Whether something that carries gradients came from elsewhere."""
         self._familiar = False
         self._known: dict[int, tuple[Tensor, int]] = {}
+        self._bare: set[int] = set()
+        """Slots without a graph. One that has come by one since was returned by an autograd function of the user's."""
         self._count = 0
+        self._beside = LOOKS
 
     # -- recording -------------------------------------------------------------------------------------------------
 
@@ -93,7 +108,9 @@ class Tape:
         self._drop_dead()
         casting = casting_now()
         given, named = self._given(args), {k: self._one(v) for k, v in kwargs.items()}
-        return Call(module, given, named, streams=current_streams(), casting=casting)
+        streams = current_streams(beside=self._beside != 0)
+        versions = versions_of(given, named)
+        return Call(module, given, named, streams=streams, casting=casting, versions=versions)
 
     def model_ended(self, call: Call, output: Any) -> bool:
         """It returned; whether the call counts, for something of what it gave carries gradients."""
@@ -101,6 +118,8 @@ class Tape:
         node = next((t.grad_fn for t in tensors if t.grad_fn is not None), None)
         if node is None:
             return False
+        if self._beside > 0 and call.streams is not None:
+            self._beside = -1 if draws_beside(call.streams) else self._beside - 1
         token = Token()
         node.metadata[TOKEN] = token
         call.alive = weakref.ref(token)
@@ -121,7 +140,8 @@ class Tape:
             self.lost = f"more than {MOST_CALLS} calls were made outside of the models"
             return
         grad = torch.is_grad_enabled()
-        call = Call(target, given, named, casting=casting_now(), grad=grad)
+        line = users_line(sys._getframe(2))
+        call = Call(target, given, named, casting=casting_now(), grad=grad, line=line)
         call.differentiable = any(t.requires_grad for t in made)
         self._add(call, made)
 
@@ -129,11 +149,11 @@ class Tape:
         """backward() was called; options are its own. Where the loss cannot be made again, what enters the models'
         outputs is kept instead."""
         found = tuple(self._one(t) for t in losses)
-        traceable = not self.leaks and all(isinstance(t, Slot) for t in found)
+        traceable = all(isinstance(t, Slot) for t in found)
         done = Pass(found, options, len(self.calls), traceable)
         self._use(done)
         self.passes.append(done)
-        if not traceable:
+        if self.leaks or not traceable:
             self._keep_gradients(done)
         return done
 
@@ -150,10 +170,11 @@ class Tape:
         kept = {s for c in self.calls for s in c.results}
         self._known = {k: v for k, v in self._known.items() if v[1] in kept}
         self.passes, self.lost, self.leaks = [], "", False
+        self._bare &= kept
 
     def clear(self) -> None:
         """Forgets everything."""
-        self.calls, self.passes, self._known = [], [], {}
+        self.calls, self.passes, self._known, self._bare = [], [], {}, set()
         self.lost, self.leaks = "", False
 
     # -- the calls themselves --------------------------------------------------------------------------------------
@@ -163,6 +184,7 @@ class Tape:
         first, self._count = self._count, self._count + len(tensors)
         call.results = tuple(range(first, self._count))
         self._known.update({id(t): (t, first + at) for at, t in enumerate(tensors)})
+        self._bare |= {first + at for at, t in enumerate(tensors) if t.grad_fn is None}
         self.calls.append(call)
 
     def _given(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -172,11 +194,13 @@ class Tape:
         """The value, its known tensors replaced."""
         if isinstance(value, Tensor):
             found = self._known.get(id(value))
-            if found is not None:
+            if found is not None and not (found[1] in self._bare and value.grad_fn is not None):
                 self._familiar = True
                 return Slot(found[1])
             if value.grad_fn is not None:
                 self.leaks = True
+            elif value.requires_grad:
+                self._familiar = True  # a parameter, whose penalty is a part of the loss
             return value
         kind = type(value)
         if kind is tuple or kind is list:
@@ -236,6 +260,11 @@ def casting_now() -> tuple[Any, ...] | None:
         if torch.is_autocast_enabled(device):
             return device, torch.get_autocast_dtype(device), torch.is_autocast_cache_enabled()
     return None
+
+
+def versions_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...]:
+    """How often each tensor among some arguments has been written to."""
+    return tuple([v._version for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and not v.is_inference()])
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:

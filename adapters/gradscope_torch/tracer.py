@@ -23,18 +23,93 @@ from gradscope_torch.source import TORCH
 
 FINITE, MASKED, BAD = 0, 1, 2
 """Of a tensor: all finite; infinite on purpose, as masks are; not finite."""
-UNWRITTEN = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"})
+UNWRITTEN = frozenset(
+    {
+        "lift_fresh",
+        "lift_fresh_copy",
+        "empty",
+        "empty_like",
+        "new_empty",
+        "empty_strided",
+        "new_empty_strided",
+        "empty_permuted",
+    }
+)
 STEEP = frozenset(
-    ["sqrt", "rsqrt", "log", "log2", "log10", "log1p", "div", "reciprocal", "pow", "norm", "linalg_vector_norm", "std", "var", "acos", "asin", "acosh", "atanh", "atan2", "prod", "cumprod", "native_layer_norm", "native_batch_norm", "_fused_rms_norm", "logit", "erfinv", "linalg_eigh", "linalg_svd", "linalg_inv_ex"]
+    [
+        "sqrt",
+        "rsqrt",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "div",
+        "reciprocal",
+        "pow",
+        "norm",
+        "linalg_vector_norm",
+        "std",
+        "var",
+        "acos",
+        "asin",
+        "acosh",
+        "atanh",
+        "atan2",
+        "prod",
+        "cumprod",
+        "native_layer_norm",
+        "native_batch_norm",
+        "_fused_rms_norm",
+        "logit",
+        "erfinv",
+        "linalg_eigh",
+        "linalg_svd",
+        "linalg_inv_ex",
+    ]
 )
 """Operations whose slope is infinite somewhere: what they were given is held until the replay ends."""
+OPAQUE = frozenset(
+    [
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "bmm",
+        "convolution",
+        "dot",
+        "exp",
+        "huber_loss",
+        "kl_div",
+        "linalg_vector_norm",
+        "mean",
+        "mkldnn_rnn_layer",
+        "mm",
+        "mse_loss",
+        "mv",
+        "native_batch_norm",
+        "native_group_norm",
+        "native_layer_norm",
+        "nll_loss2d_forward",
+        "nll_loss_forward",
+        "norm",
+        "pow",
+        "prod",
+        "smooth_l1_loss",
+        "std",
+        "sum",
+        "var",
+    ]
+)
+"""Operations that no infinite mask is meant for."""
+ADDING = frozenset({"addmm", "addbmm", "baddbmm", "addmv"})
+"""Products that are added to their first argument."""
 MODULE_CALL = torch.nn.Module._call_impl.__code__
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
-    """file:line: of the user, inside of the innermost module's forward; of a library there; of the user, wherever."""
+class Place:
+    """The innermost module that is running, and file:line of the user inside of it, of a library there, and of the
+    user wherever."""
 
+    module: torch.nn.Module | None = None
     own: str | None = None
     library: str | None = None
     around: str | None = None
@@ -42,11 +117,11 @@ class Lines:
 
 @dataclass(slots=True)
 class Site:
-    """Where in the forward pass an operation was called. kept: what it was given, of STEEP ones."""
+    """Where in the forward pass an operation was called. call: the number of the call on the tape, -1 of what
+    checkpointing ran again. kept: what it was given, of STEEP ones."""
 
     op: str
-    module: torch.nn.Module | None
-    lines: Lines
+    place: Place
     call: int
     kept: tuple[Any, ...] = ()
 
@@ -87,6 +162,9 @@ class Tracer(TorchDispatchMode):
         self._spans: list[tuple[int, int, torch.nn.Module]] = []
         self._begun: list[int] = []
         self._sites: dict[int, Site] = {}
+        self._newest = -1
+        self._looking = False
+        self._layers: dict[int, torch.nn.Module] = {}
         self._made: dict[int, tuple[Tensor, int, int]] = {}
         self._handles: list[Any] = []
 
@@ -109,10 +187,12 @@ class Tracer(TorchDispatchMode):
             self.names.adopt(module, self._stack[-1])
         self._stack.append(module)
         self._begun.append(torch._C._autograd._get_sequence_nr())
-        given = [t for t in floats(args) if state_of(t) == BAD] if torch._C._current_graph_task_id() == -1 else []
-        bad = [t for t in given if self._known_state(t) == BAD]
-        if bad:
-            self.passed_on.append((len(self.records), self.names.module(module)))
+        if torch._C._current_graph_task_id() == -1:
+            self._looking = True
+            given = [t for t in floats((args, kwargs_of(sys._getframe(1)))) if state_of(t) == BAD]
+            if any(self._known_state(t) == BAD for t in given):
+                self.passed_on.append((len(self.records), self.names.module(module)))
+            self._looking = False
 
     def _leave_module(self, module: torch.nn.Module, _args: Any, _output: Any) -> None:
         end = torch._C._autograd._get_sequence_nr()
@@ -133,9 +213,16 @@ class Tracer(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = self._bad_inputs(args, kwargs) if func._schema.is_mutable else None
+        if self._looking:
+            return func(*args, **kwargs)
+        given = None
+        taken = args
+        if func._schema.is_mutable:
+            given = self._bad_inputs(args, kwargs)
+            if args and isinstance(args[0], Tensor) and func.overloadpacket.__name__.endswith("_"):
+                taken = (args[0].detach().clone(), *args[1:])
         result = func(*args, **kwargs)
-        self._note(func, args, kwargs, result, given)
+        self._note(func, taken, kwargs, result, given)
         return result
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any, given: list[Tensor] | None) -> None:
@@ -144,6 +231,8 @@ class Tracer(TorchDispatchMode):
         site = self._site(op, args, backward, node)
         if op in UNWRITTEN:
             return
+        if not backward:
+            self._label(site, args, result)
         bad = [t for t in floats(result) if state_of(t) == BAD]
         if not bad:
             return
@@ -151,9 +240,12 @@ class Tracer(TorchDispatchMode):
             given = self._bad_inputs(args, kwargs)
         name = node.name() if backward and node is not None else ""
         record = Record(len(self.records), op, func, args, kwargs, bad, site, backward, name)
+        meant = not backward and self.in_model and not self._opaque(op, args)
         for tensor in given:
             known = self._made.get(key_of(tensor))
-            if known is None:
+            if known is None and meant and is_mask(tensor):
+                record.masked = True
+            elif known is None:
                 record.foreign.append(tensor)
             elif known[1] == MASKED:
                 record.masked = True
@@ -164,17 +256,42 @@ class Tracer(TorchDispatchMode):
         for tensor in bad:
             self._made[key_of(tensor)] = (tensor, record.state, record.at)
 
+    def _label(self, site: Site, args: Any, result: Any) -> None:
+        """Notes which layer a tensor comes from: that which made it, or the one that its first input comes from."""
+        inside = site.place.module if self.in_model and site.place.module is not None else None
+        layer = inside if inside is not None and not any(True for _ in inside.children()) else None
+        if layer is None:
+            layer = next((x for t in floats(args) if (x := self._layers.get(key_of(t))) is not None), inside)
+        for tensor in floats(result):
+            if layer is not None:
+                self._layers[key_of(tensor)] = layer
+            else:
+                self._layers.pop(key_of(tensor), None)
+
+    def layer_of(self, tensors: Any) -> torch.nn.Module | None:
+        """The layer that the first of some tensors whose layer is known comes from; else the last one that ran."""
+        found = (x for t in floats(tensors) if (x := self._layers.get(key_of(t))) is not None)
+        return next(found, self.last_layer)
+
     def _state(self, record: Record, args: Any, kwargs: Any) -> int:
         """MASKED where infinities are there on purpose: written as constants, or made of such."""
-        if any(bool(torch.isnan(plain(t)).any()) for t in record.outputs) or record.made_by:
+        if record.made_by or record.foreign or self._opaque(record.op, args):
+            return BAD
+        if record.backward:
+            return MASKED if record.op == "scalar_tensor" else BAD
+        if any(bool(torch.isnan(plain(t)).any()) for t in record.outputs):
             return BAD
         constants = [v for v in (*flat(args), *flat(list(kwargs.values()))) if isinstance(v, float)]
         infinite = any(v in {float("inf"), float("-inf")} for v in constants)
-        foreign = bool(record.foreign) and all(is_mask(t) for t in record.foreign)
-        given = list(floats((args, kwargs)))
+        given = floats((args, kwargs))
         zero_one = record.op == "log" and given and not given[0].requires_grad and is_zero_one(given[0])
-        only_masks = (record.masked or foreign or infinite or bool(zero_one)) and (foreign or not record.foreign)
-        return MASKED if only_masks else BAD
+        return MASKED if record.masked or infinite or zero_one else BAD
+
+    def _opaque(self, op: str, args: Any) -> bool:
+        """Whether no infinite mask is meant for an operation: a product takes one only as what is added to it."""
+        if op in ADDING:
+            return any(state_of(t) == BAD for t in floats(args[1:]))
+        return op in OPAQUE
 
     def _known_state(self, tensor: Tensor) -> int:
         known = self._made.get(key_of(tensor))
@@ -197,19 +314,15 @@ class Tracer(TorchDispatchMode):
     def _site(self, op: str, args: Any, backward: bool, node: Any) -> Site:
         if backward:
             number = node._sequence_nr() if node is not None else -1
-            return self._sites.get(number) or Site(op, self._module_at(number), Lines(), self.call)
-        module = self._stack[-1] if self._stack else None
-        site = Site(op, module, Lines(), self.call)
-        if torch.is_grad_enabled():
-            number = torch._C._autograd._get_sequence_nr() - 1
-            if number not in self._sites:
-                site.lines = lines_at(sys._getframe(3))
-                site.kept = args if op in STEEP else ()
-                self._sites[number] = site
-                return site
-            if self._sites[number].op == op:
-                return self._sites[number]
-        site.lines = lines_at(sys._getframe(3))
+            return self._sites.get(number) or Site(op, Place(self._module_at(number)), self.call)
+        number = torch._C._autograd._get_sequence_nr() - 1
+        if number <= self._newest and number in self._sites and self._sites[number].op == op:
+            return self._sites[number]
+        again = torch._C._current_graph_task_id() != -1
+        site = Site(op, place_of(sys._getframe(3)), -1 if again else self.call)
+        if number > self._newest:
+            site.kept = args if op in STEEP else ()
+            self._sites[number], self._newest = site, number
         return site
 
     def _module_at(self, number: int) -> torch.nn.Module | None:
@@ -272,18 +385,25 @@ def key_of(tensor: Tensor) -> int:
         return -id(tensor)
 
 
-def lines_at(frame: FrameType | None) -> Lines:
+def kwargs_of(frame: FrameType | None) -> dict[str, Any]:
+    """The keyword arguments of the module call that a frame is inside of, for hooks that are not told them."""
+    while frame is not None and frame.f_code is not MODULE_CALL:
+        frame = frame.f_back
+    found: dict[str, Any] = {} if frame is None else frame.f_locals.get("kwargs", {})
+    return found
+
+
+def place_of(frame: FrameType | None) -> Place:
     """Where an operation stands, seen from its frame."""
-    own = library = around = None
-    inside = True
-    while frame is not None and around is None:
+    module = own = library = around = None
+    while frame is not None and (around is None or module is None):
         file = frame.f_code.co_filename
         if frame.f_code is MODULE_CALL:
-            inside = False
-        elif is_users(file):
+            module = module or frame.f_locals.get("self")
+        elif around is None and is_users(file):
             around = f"{file}:{frame.f_lineno}"
-            own = around if inside else None
-        elif inside and library is None and is_library(file) and "site-packages" in file and TORCH not in file:
+            own = around if module is None else None
+        elif module is None and library is None and "site-packages" in file and TORCH not in file and is_library(file):
             library = f"{file}:{frame.f_lineno}"
         frame = frame.f_back
-    return Lines(own, library, around)
+    return Place(module, own if module is not None else None, library if module is not None else None, around)

@@ -69,7 +69,10 @@ class Watch:
     def _is_ours(self, optimizer: Any, mine: set[int]) -> bool:
         if self.optimizers:
             return any(optimizer is o for o in self.optimizers)
-        return any(id(p) in mine for g in optimizer.param_groups for p in g["params"])
+        held = {id(p) for g in optimizer.param_groups for p in g["params"]}
+        if held.isdisjoint(mine):  # the model may have others by now, as after to_empty()
+            mine.update(id(p) for p in self.recorder.names.all_parameters())
+        return not held.isdisjoint(mine)
 
     def close(self) -> None:
         """Removes every hook and wrapper."""

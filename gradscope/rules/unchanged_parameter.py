@@ -25,10 +25,10 @@ def unchanged_parameter(
 
     What it does: six cases. A trainable parameter of a module that trains is in no optimizer. The optimizer holds a
     parameter whose value never changes. Gradients are computed but cleared before the step. The optimizer holds a
-    parameter that is part of no model any more, while its successor is in no optimizer. The moving mean and variance
-    of a normalization, known by their names, are all still zero and one although their module ran in training mode.
-    All that the optimizer steps are arrays which the program overwrites before the next step, as an input is with its
-    batch, while no weight is stepped and the loss stays.
+    parameter that is part of no model any more and gets no gradient in the last quarter of the steps, while its
+    successor is in no optimizer. The moving mean and variance of a normalization, known by their names, are all still
+    zero and one although their module ran in training mode. All that the optimizer steps are arrays which the program
+    overwrites before the next step, as an input is with its batch, while no weight is stepped and the loss stays.
 
     Why is this bad: that part keeps its initial values, and the rest has to work around it. Moving statistics that
     never moved leave training as it is: what they spoil is evaluation, so they are a warning.
@@ -80,7 +80,8 @@ def _parameters(history: History, *, fewest: int, share: float, negligible: floa
         return
     loose = [bool(s.traits["optimized"] and not s.traits["reachable"]) for s in table.subjects]
     held = [bool(s.traits["optimized"] and s.traits["reachable"]) for s in table.subjects]
-    if not any(held) and (norms[:, np.array(loose, bool)] > 0).any():
+    lately = norms[-max(fewest, len(norms) // 4) :]
+    if not any(held) and (lately[:, np.array(loose, bool)] > 0).any():
         return
     outside = Role.CAUSE if learns(history) else Role.HARM
     rows = history.run_at("skipped", "gradient") != 1
@@ -98,7 +99,7 @@ def _parameters(history: History, *, fewest: int, share: float, negligible: floa
         for g, s in zip(outside_nonzero, table.subjects, strict=True)
     )
     for i, s in enumerate(table.subjects):
-        if replaced and s.traits["optimized"] and not s.traits["reachable"] and (norms[:, i] == MISSING).all():
+        if replaced and s.traits["optimized"] and not s.traits["reachable"] and (lately[:, i] == MISSING).all():
             yield Evidence(
                 "steps with a gradient, of a parameter that is in no model",
                 0,
