@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import FrameType
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from gradscope.scope import Scope
 from torch.nn.modules import module as torch_module
 from torch.optim import optimizer as torch_optimizer
 
+from gradscope_torch.capture import PART
 from gradscope_torch.failure import failed_in
 from gradscope_torch.names import Names
 from gradscope_torch.recorder import Recorder
@@ -31,6 +33,7 @@ class Session:
         self.names = Names(self.sources)
         self.recorder = Recorder(scope, self.names, every_step, lambda _optimizer: True)
         self.recorder.on_step = scope.stepped
+        self._capture = guarded(PART, scope.failures, self._keep)
         self._handles: list[Any] = []
         self._eager: tuple[str | None, bool | None] = (None, None)
 
@@ -62,9 +65,12 @@ class Session:
         if not self.recorder.forward.stack:
             self.recorder.meet(module, sys._getframe(1))
         self.recorder.enter(module)
+        self._capture(module, args, sys._getframe(1))
+
+    def _keep(self, module: torch.nn.Module, args: Any, frame: FrameType) -> None:
         capture = self.recorder.capture
         if capture.inside or any(True for _ in module.parameters()):
-            capture.enter(module, args, kwargs_of(sys._getframe(1)))
+            capture.enter(module, args, kwargs_of(frame))
 
     def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
         self.recorder.leave(module, args, output)

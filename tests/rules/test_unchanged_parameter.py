@@ -40,11 +40,12 @@ def cleared(steps: int = 100, **run) -> History:
     return healthy_run(loss=stuck(100), run={"cleared_early": np.arange(100) < steps} | run)
 
 
-def replaced() -> History:
-    """The optimizer holds an old copy of the second layer's weights; the new one gets gradients and is held by none."""
+def replaced(since: int = 0) -> History:
+    """The optimizer holds an old copy of the second layer's weights, which got gradients up to a step; the new one gets
+    gradients and is held by none."""
     return healthy_run(
         loss=stuck(100),
-        gradients={"second.weight": MISSING},
+        gradients={"second.weight": np.where(np.arange(100) < since, 1.0, MISSING)},
         traits={"second.weight": {"reachable": False}, "output.weight": {"optimized": False}},
     )
 
@@ -57,6 +58,8 @@ def replaced() -> History:
         (fixed(), {(FIXED, "second.weight", "harm")}),
         (cleared(), {(CLEARED, None, "harm")}),
         (replaced(), {(REPLACED, "second.weight", "harm"), (OUTSIDE, "output.weight", "harm")}),
+        (replaced(since=75), {(REPLACED, "second.weight", "harm"), (OUTSIDE, "output.weight", "harm")}),
+        (replaced(since=76), {(OUTSIDE, "output.weight", "harm")}),
     ],
 )
 def test_each_way_to_stand_still_is_named(history, expected):
