@@ -6,6 +6,7 @@ the slowest first, where that is not their own order), layout, grad, device, nam
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,9 @@ class Shelf:
         if order:
             values = values.permute(order).contiguous().permute([order.index(d) for d in range(len(order))])
         if details.get("layout"):
-            values = SPARSE[details["layout"]](values)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch tells of each layout that it is new
+                values = SPARSE[details["layout"]](values)
         values = values.to(here(details.get("device", "cpu")))
         if details.get("grad"):
             values.requires_grad_()
