@@ -119,26 +119,22 @@ def fit(model: torch.nn.Module, plan: Plan, lead: str, shelf: Shelf, where: str)
     """Gives a model the weights, buffers and modes that were saved, and says what else differs. Raises BundleError that
     tells name by name where they do not fit."""
     parts = weights_of(model)
-    strict = {*plan.parameters, *(n for n, persistent in plan.buffers.items() if persistent)}
-    strict |= {n for n, same in plan.tied.items() if same in strict}
-    mine = {n for n, part in parts.items() if part.persistent}
-    saved = {n: shelf.tensors[lead + plan.tied.get(n, n)] for n in strict}
-    other = [
-        f"{n}: {shape_of(shelf, lead + plan.tied.get(n, n))} in the bundle, {list(parts[n].tensor.shape)} in the model"
-        for n in parts
-        if n in saved
-        and not is_lazy(parts[n].tensor)
-        and shape_of(shelf, lead + plan.tied.get(n, n)) != list(parts[n].tensor.shape)
-    ]
+    strict = [*plan.parameters, *(n for n, persistent in plan.buffers.items() if persistent)]
+    strict += [n for n, same in plan.tied.items() if same in strict]
+    mine = [n for n, part in parts.items() if part.persistent]
+    shapes = {n: shape_of(shelf, lead + plan.tied.get(n, n)) for n in strict}
+    other = [n for n in mine if n in shapes and not is_lazy(parts[n].tensor) and shapes[n] != [*parts[n].tensor.shape]]
     lines = [
-        *told("not in the model", [n for n in saved if n not in mine]),
-        *told("not in the bundle", [n for n in parts if n in mine and n not in strict]),
-        *told("of another shape", other),
+        *told("not in the model", [n for n in strict if n not in mine]),
+        *told("not in the bundle", [n for n in mine if n not in strict]),
+        *told(
+            "of another shape",
+            [f"{n}: {shapes[n]} in the bundle, {[*parts[n].tensor.shape]} in the model" for n in other],
+        ),
     ]
     if lines:
-        raise BundleError(
-            f"{where}: this {type(model).__name__} does not fit the saved {plan.kind}\n" + "\n".join(lines)
-        )
+        misfit = f"{where}: this {type(model).__name__} does not fit the saved {plan.kind}"
+        raise BundleError("\n".join([misfit, *lines]))
     modules = modules_of(model)
     for name in (*plan.parameters, *plan.buffers, *plan.tied):
         give(modules, parts, name, shelf.get(lead + plan.tied.get(name, name)))

@@ -1,7 +1,6 @@
 """Tape: how the loss of one step came about: calls of models, of functions outside of them, and backward passes.
 
-It keeps what they were given, not what they returned, so that a step can be run again. Of what was returned only the
-graph's end is held, until its backward pass is over.
+It keeps what they were given, not what they returned, so that a step can be run again.
 """
 
 from __future__ import annotations
@@ -95,7 +94,8 @@ class Tape:
         self.leaks = False
         """Whether something that carries gradients came from elsewhere."""
         self._familiar = False
-        self._known: dict[int, tuple[Tensor, int]] = {}
+        self._known: dict[int, tuple[weakref.ref[Tensor], int]] = {}
+        """Slots by the identity of tensors, which are not held: with the last of them a graph is gone."""
         self._bare: set[int] = set()
         """Slots without a graph. One that has come by one since was returned by an autograd function of the user's."""
         self._count = 0
@@ -114,8 +114,8 @@ class Tape:
 
     def model_ended(self, call: Call, output: Any) -> bool:
         """It returned; whether the call counts, for something of what it gave carries gradients."""
-        tensors = [t for t in tensors_of(output) if t.requires_grad]
-        node = next((t.grad_fn for t in tensors if t.grad_fn is not None), None)
+        made = [output] if isinstance(output, Tensor) else list(tensors_of(output))
+        node = next((n for t in made if (n := t.grad_fn) is not None), None)
         if node is None:
             return False
         if self._beside > 0 and call.streams is not None:
@@ -123,7 +123,7 @@ class Tape:
         token = Token()
         node.metadata[TOKEN] = token
         call.alive = weakref.ref(token)
-        self._add(call, tensors_of(output))
+        self._add(call, made)
         return True
 
     def function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
@@ -133,7 +133,10 @@ class Tape:
         if not self._familiar or self.lost:
             return
         name = getattr(target, "__name__", "")
-        made = [args[0]] if name in IN_PLACE else list(tensors_of(result))
+        if name in IN_PLACE:
+            made = [args[0]]
+        else:
+            made = [result] if isinstance(result, Tensor) else list(tensors_of(result))
         if not made:
             return
         if len(self.calls) >= MOST_CALLS:
@@ -179,12 +182,13 @@ class Tape:
 
     # -- the calls themselves --------------------------------------------------------------------------------------
 
-    def _add(self, call: Call, made: Any) -> None:
-        tensors = list(made)
-        first, self._count = self._count, self._count + len(tensors)
+    def _add(self, call: Call, made: list[Tensor]) -> None:
+        first, self._count = self._count, self._count + len(made)
         call.results = tuple(range(first, self._count))
-        self._known.update({id(t): (t, first + at) for at, t in enumerate(tensors)})
-        self._bare |= {first + at for at, t in enumerate(tensors) if t.grad_fn is None}
+        for slot, tensor in enumerate(made, first):
+            self._known[id(tensor)] = weakref.ref(tensor), slot
+            if tensor.grad_fn is None:
+                self._bare.add(slot)
         self.calls.append(call)
 
     def _given(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -194,7 +198,7 @@ class Tape:
         """The value, its known tensors replaced."""
         if isinstance(value, Tensor):
             found = self._known.get(id(value))
-            if found is not None and not (found[1] in self._bare and value.grad_fn is not None):
+            if found is not None and found[0]() is value and not (found[1] in self._bare and value.grad_fn is not None):
                 self._familiar = True
                 return Slot(found[1])
             if value.grad_fn is not None:
@@ -225,16 +229,23 @@ class Tape:
 
     def _keep_gradients(self, done: Pass) -> None:
         mine = {s for c in self.calls if c.is_model for s in c.results}
-        for tensor, slot in list(self._known.values()):
-            if slot in mine and tensor.requires_grad:
+        for reference, slot in list(self._known.values()):
+            tensor = reference()
+            if slot in mine and tensor is not None and tensor.requires_grad:
                 tensor.register_hook(Keeper(done, slot))
 
     def _drop_dead(self) -> None:
         """Forgets calls whose graphs are gone: nobody went backward through them, and nobody can."""
-        dead = [c for c in self.calls if c.alive is not None and not c.used and c.alive() is None]
-        if dead and not self.passes:
-            spent = {s for c in dead for s in c.results}
-            self.calls = [c for c in self.calls if not any(c is d for d in dead)]
+        if not self.passes and any(c.alive is not None and c.alive() is None for c in self.calls):
+            spent: set[int] = set()
+            kept = []
+            for call in self.calls:
+                gone = call.alive is not None and call.alive() is None
+                if gone or any(s.number in spent for s in slots_of((call.args, call.kwargs))):
+                    spent.update(call.results)
+                else:
+                    kept.append(call)
+            self.calls = kept
             self._known = {k: v for k, v in self._known.items() if v[1] not in spent}
         elif len(self.calls) >= MOST_CALLS and not self.lost:
             self.lost = f"the models were called more than {MOST_CALLS} times in one step"
