@@ -62,7 +62,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model.py").write_text(NET)
     settings = [b for b in blocks("toml") if "[tool.gradscope]" in b]
     (folder / "pyproject.toml").write_text(settings[0])
+    save_a_failure(folder)
     return folder
+
+
+def save_a_failure(folder: Path) -> None:
+    """Trains the net of model.py there, with the README's own line, until a step fails."""
+    import torch
+
+    names: dict[str, Any] = {"__name__": "model", "gradscope": gradscope}
+    exec(NET, names)
+    names["model"] = names["Net"]()
+    names["optimizer"] = torch.optim.SGD(names["model"].parameters(), lr=0.01)
+    (block,) = [b for b in blocks("python") if "on_nonfinite_save" in b]
+    exec(block.replace('"failures"', repr(str(folder / "failures"))), names)
+    for step in range(14):
+        x = torch.full((2, 28, 28), float("nan") if step == 12 else 0.5)
+        names["model"](x).square().mean().backward()
+        names["optimizer"].step()
+        names["optimizer"].zero_grad()
+    names["scope"].close()
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -78,7 +97,7 @@ def test_the_readme_shows_commands() -> None:
 @pytest.mark.parametrize("command", commands())
 def test_a_command_of_the_readme_works(command: str, folder: Path) -> None:
     done = run(command, folder)
-    sick = "deep_sigmoid" in command and "remedy" not in command
+    sick = ("deep_sigmoid" in command and "remedy" not in command) or "replay" in command
     assert done.returncode == (1 if sick else 0), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
