@@ -42,6 +42,8 @@ class Forward:
         self.batch_size = float("nan")
         self.half = False
         """Whether a module put out numbers of float16."""
+        self.unseen = False
+        """Whether modules run that cannot be looked at."""
         self._origins: dict[int, tuple[Any, Lineage]] = {}
         self._idle = Idle()
 

@@ -102,6 +102,7 @@ class LayerHooks:
             limits.setdefault(LIMIT, BESIDE)
         unseen = [m for root in self.models for m in root.modules()] if self.beside else inside
         self.recorder.forward.called.update(map(names.module, unseen))
+        self.recorder.forward.unseen = bool(unseen)
 
     # -- modules ---------------------------------------------------------------------------------------------------
 

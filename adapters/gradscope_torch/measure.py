@@ -124,10 +124,11 @@ HALF_TINY = 2.0**-14
 """The smallest normal number of float16."""
 
 
-def gradient_statistics(gradient: Tensor, half: bool = False, scale: Any = None) -> Tensor:
+def gradient_statistics(gradient: Tensor, half: bool | None = False, scale: Any = None) -> Tensor:
     """(zero fraction, largest finite magnitude, fraction under the smallest normal number), float32.
 
-    half: a gradient in float32 may have passed through float16, multiplied by `scale`; see half_underflow.
+    half: whether a gradient in float32 may have passed through float16, multiplied by `scale` (see half_underflow);
+    None: nobody knows, and it has where it looks so.
     """
     values = dense_values(gradient)
     if not values.numel():
@@ -136,8 +137,9 @@ def gradient_statistics(gradient: Tensor, half: bool = False, scale: Any = None)
     smallest = torch.finfo(values.dtype).tiny
     zero = (magnitude == 0).float().mean()
     tiny = ((magnitude < smallest) & (magnitude > 0)).float().mean()
-    if half and values.dtype is torch.float32:
-        tiny = half_underflow(magnitude, scale)
+    if half is not False and values.dtype is torch.float32:
+        passed = half_underflow(magnitude, scale)
+        tiny = passed if half else torch.where(passed.isnan(), tiny, passed)
     if gradient.layout is not torch.strided and gradient.numel():
         share = values.numel() / gradient.numel()
         zero, tiny = 1 - (1 - zero) * share, tiny * share

@@ -40,8 +40,8 @@ class Between:
     passes: int = 0
     clip: tuple[Any, Any] | None = None
     scale: Any = None
-    half: bool = False
-    """Whether numbers of float16 were seen on the way forward."""
+    half: bool | None = False
+    """Whether numbers of float16 were seen on the way forward; None: it could not be looked at."""
 
 
 class Objective:

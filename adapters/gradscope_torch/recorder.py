@@ -305,7 +305,7 @@ class Recorder:
             objective.between.losses = [(logged, None)]
         objective.between.clip = self.passes.clip
         objective.between.scale = self.passes.scale
-        objective.between.half = self.forward.half
+        objective.between.half = self.forward.half or (None if self.forward.unseen else False)
         notes = [n for n in self.forward.notes if belongs(n, objective, self.order)] if full else []
         direction = full or self.schedule(objective.step + 1)
         objective.after_step(full, direction, notes, self.forward.classes if full and fresh else [])

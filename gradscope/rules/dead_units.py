@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.fit import learns
 from gradscope.history import History
-from gradscope.rule import rule
+from gradscope.rule import NotJudged, rule
 from gradscope.trend import batch_size, sound_rows
 from gradscope.verdict import Evidence, Role
 
@@ -46,6 +46,8 @@ def dead_units(history: History, *, share: float = 0.7, nearly_all: float = 0.98
     rows = sound_rows(history, table)
     dead = table.column("dead_fraction")[rows]
     if not dead.size or not np.isfinite(dead).any():
+        if unseen := history.facts.get("limits", {}).get("activations"):
+            raise NotJudged(f"no ReLU was seen: {unseen}")
         return
     progress = learns(history)
     bound = share if progress is False else nearly_all

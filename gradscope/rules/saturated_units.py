@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.fit import learns
 from gradscope.history import Array, History
-from gradscope.rule import rule
+from gradscope.rule import NotJudged, rule
 from gradscope.trend import first_step, output_layers, sound_rows
 from gradscope.verdict import Evidence, Role
 
@@ -45,6 +45,9 @@ def saturated_units(
     table = history["module"]
     rows = sound_rows(history, table)
     values = table.column("saturated_fraction")[rows]
+    unseen = history.facts.get("limits", {}).get("activations")
+    if unseen and not np.isfinite(values).any():
+        raise NotJudged(f"no sigmoid or tanh was seen: {unseen}")
     outputs = output_layers(history)
     progress = learns(history)
     many = [i for i, s in enumerate(table.subjects) if s.module not in outputs and _throughout(values[:, i]) >= several]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from gradscope.history import History
+from gradscope.rule import NotJudged
 from gradscope.rules.dead_units import dead_units
 
 from tests.specimens import found, healthy_run, signs, stuck
@@ -56,3 +57,10 @@ def test_units_had_died_before_128_samples_told_so(zero, step):
     history = sick(dead=np.where(np.arange(100) < 30, 0.2, 0.9))
     history["module"].series("zero_fraction", "second: relu")[:] = zero
     assert [e.step for e in found(dead_units, history)] == [step]
+
+
+def test_where_no_activation_could_be_seen_it_is_not_judged():
+    unseen = {"modules": {"dead_fraction": np.nan}}
+    assert not found(dead_units, healthy_run(**unseen))
+    with pytest.raises(NotJudged, match="no ReLU was seen: the model is compiled"):
+        found(dead_units, healthy_run(**unseen, limits={"activations": "the model is compiled"}))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from gradscope.history import History
+from gradscope.rule import NotJudged
 from gradscope.rules.saturated_units import saturated_units
 
 from tests.specimens import found, healthy_run, learning, signs, stuck
@@ -59,3 +60,10 @@ def test_a_healthy_run_shows_nothing():
 def test_several_is_the_bound_where_more_than_one_layer_is_saturated_throughout(saturated, flagged):
     history = healthy_run(modules={"saturated_fraction": dict.fromkeys(("first: relu", "second: relu"), saturated)})
     assert bool(found(saturated_units, history)) is flagged
+
+
+def test_where_no_activation_could_be_seen_it_is_not_judged():
+    unseen = {"modules": {"saturated_fraction": np.nan}}
+    assert not found(saturated_units, healthy_run(**unseen))
+    with pytest.raises(NotJudged, match="no sigmoid or tanh was seen: the model is compiled"):
+        found(saturated_units, healthy_run(**unseen, limits={"activations": "the model is compiled"}))

@@ -419,6 +419,36 @@ def test_an_exception_inside_a_region_leaves_the_observer_in_order() -> None:
     assert len(history["loss"]) == 4
 
 
+@pytest.mark.parametrize("kind", [torch.float16, None])
+def test_gradients_that_underflow_inside_a_region_are_found(kind: torch.dtype | None) -> None:
+    model = Net()
+
+    @torch.compile(backend="aot_eager")
+    def loss_of(x: torch.Tensor, y: torch.Tensor) -> Any:
+        with torch.autocast("cpu", dtype=kind, enabled=kind is not None):
+            out = model(x)
+        return 1e-5 * nn.functional.mse_loss(out.float(), y)
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-12)
+
+    def loop() -> None:
+        for x, y in batches(30):
+            optimizer.zero_grad()
+            loss_of(x, y).backward()
+            optimizer.step()
+
+    report = untroubled(watched(model, optimizer, loop))
+    assert ("gradient-underflow" in names_of(report)) is (kind is not None)
+
+
+def test_activations_inside_a_region_are_not_judged_and_the_report_says_why() -> None:
+    _, _, scope = counted(model_before, gradscope.watch, whole=False)
+    reasons = {a.rule: a.reason for a in scope.report().not_judged}
+    for name in ("dead-units", "saturated-units"):
+        assert "the model is compiled by torch.compile" in reasons[name]
+    assert "vanishing-gradient" in reasons
+
+
 def test_an_illness_of_a_compiled_model_is_found() -> None:
     model = Net()
     compiled: Any = torch.compile(model, backend="eager")
