@@ -223,6 +223,35 @@ assert not scope.failures, scope.failures
         {"phase": "loss", "op": "mul"},
         step=0,
     ),
+    "BERT": Failing(
+        """
+from torch import nn
+from transformers import BertConfig, BertModel
+
+
+class Sharp(nn.Module):
+    def __init__(self):
+        super().__init__()
+        shape = dict(hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
+        self.bert = BertModel(BertConfig(vocab_size=40, max_position_embeddings=16, **shape))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, input_ids, attention_mask, labels=None):
+        hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        pooled = (hidden * attention_mask[..., None]).sum(1) / attention_mask.sum(1, keepdim=True)
+        logits = self.head(pooled)
+        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+""",
+        HEAD
+        + LOOP.replace("models.Net()", "models.Sharp()").format(
+            body="""ids = torch.randint(0, 40, (4, 6))
+    mask = torch.ones(4, 6, dtype=torch.long)
+    mask[3] = int(step != 2)
+    net(input_ids=ids, attention_mask=mask, labels=torch.tensor([0, 1, 0, 1]))["loss"].backward()"""
+        ),
+        {"phase": "forward", "op": "div", "module_class": "Sharp"},
+        samples=[3],
+    ),
     "arguments by name, in containers": Failing(
         """
 import torch
