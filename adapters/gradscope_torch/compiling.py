@@ -97,6 +97,17 @@ class Passage:
         return result
 
 
+def take_away(passage: Passage) -> None:
+    """Ends a passage, wherever it lies among those of other observers."""
+    held = passage.module._compiled_call_impl
+    if held is passage:
+        passage.module._compiled_call_impl = passage.original
+    while isinstance(held, Passage):
+        if held.original is passage:
+            held.original = passage.original
+        held = held.original
+
+
 # -- hearing of torch.compile ------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import torch
 from gradscope.guard import guarded
 
 from gradscope_torch import compiling
-from gradscope_torch.compiling import Passage, Regions
+from gradscope_torch.compiling import Passage, Regions, take_away
 from gradscope_torch.hook import Hook
 from gradscope_torch.recorder import MODULES, Recorder
 
@@ -28,7 +28,7 @@ class LayerHooks:
         self.beside = compiling.is_strict()
         """Whether compiled code may run anywhere, so that the function mode must stay off."""
         self._handles: list[Any] = []
-        self._passages: list[tuple[torch.nn.Module, Passage]] = []
+        self._passages: list[Passage] = []
         self._depth = 0
         self._enter, self._leave = Hook(guarded(MODULES, failures, self._entered)), Hook(recorder.leave)
         self._arrive = Hook(guarded(MODULES, failures, self._arrived))
@@ -75,7 +75,7 @@ class LayerHooks:
             if door.sealed:
                 passage = Passage(door.called, self._arrive, self._depart)
                 door.called._compiled_call_impl = passage
-                self._passages.append((door.called, passage))
+                self._passages.append(passage)
             else:
                 self._handles.append(door.called.register_forward_pre_hook(self._arrive))
                 self._handles.append(door.called.register_forward_hook(self._depart, always_call=True))
@@ -84,9 +84,8 @@ class LayerHooks:
     def _remove(self) -> None:
         for handle in self._handles:
             handle.remove()
-        for module, passage in self._passages:
-            if module._compiled_call_impl is passage:
-                module._compiled_call_impl = passage.original
+        for passage in self._passages:
+            take_away(passage)
         self._handles, self._passages, self._depth = [], [], 0
         self.recorder.mode.pop()
 

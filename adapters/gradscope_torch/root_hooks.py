@@ -9,7 +9,7 @@ from gradscope.guard import guarded
 
 from gradscope_torch import compiling
 from gradscope_torch.capture import PART, Capture
-from gradscope_torch.compiling import Passage
+from gradscope_torch.compiling import Passage, take_away
 from gradscope_torch.hook import Hook
 
 
@@ -71,7 +71,6 @@ class RootHooks:
         compiling.unlisten(self._heard)
         for module, *_ in list(self.roots.values()):
             self.remove(module)
-        for module, passage in self._passages:
-            if module._compiled_call_impl is passage:
-                module._compiled_call_impl = passage.original
+        for _, passage in self._passages:
+            take_away(passage)
         self._passages = []

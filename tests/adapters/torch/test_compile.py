@@ -15,6 +15,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._dynamo.utils import counters
 
+from gradscope_torch.compiling import Passage
 from tests.adapters.torch.training import batches, mlp, names_of, same, sgd, untroubled, watched, weights_of
 
 pytestmark = [
@@ -381,6 +382,31 @@ def test_closing_leaves_nothing_on_a_compiled_model_or_in_torch() -> None:
     assert model._compiled_call_impl is held
     assert (torch.compile, nn.Module.compile, list(torch._dynamo.callback_handler.start_callbacks)) == before
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_two_observers_of_one_compiled_model_leave_in_any_order() -> None:
+    model = Net()
+    optimizer = sgd(model)
+    first = gradscope.watch(model, optimizer)
+    model.compile(backend="eager")
+    held = model._compiled_call_impl
+    second = gradscope.watch(model, optimizer)
+    steps(model, optimizer, 20)
+    first.close()
+    steps(model, optimizer, 3)
+    second.close()
+    assert [untroubled(s).watched["steps"] for s in (first, second)] == [20, 23]
+    for scope in (first, second):
+        assert [s.name for s in scope.histories[0]["module"].subjects] == [""]
+        assert list(scope.histories[0]["module"].steps) == [0, 1, 2, 4, 8, 16]
+    assert vars(model)["_compiled_call_impl"] is beneath(held)
+
+
+def beneath(held: Any) -> Any:
+    """What torch made, beneath the passages of observers."""
+    while isinstance(held, Passage):
+        held = held.original
+    return held
 
 
 def test_a_model_that_compiled_itself_is_copied_without_the_observer() -> None:
