@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,8 @@ def left_alone(function: Any) -> None:
 
 
 class Hook:
-    """A hook that can be pickled and copied with the object it sits on: the copy does nothing.
+    """A hook that can be pickled and copied with the object it sits on: the copy does nothing, and loads where there is
+    no gradscope.
 
     Inside what torch.compile traces it does nothing either, so that no graph breaks; it gives None always.
     """
@@ -40,7 +42,7 @@ class Hook:
             self.action(*args)
 
     def __reduce__(self) -> Any:
-        return (Hook, (nothing,))
+        return getattr, (contextlib.nullcontext(), "__exit__")  # it takes anything and gives None
 
     def __deepcopy__(self, memo: Any) -> Hook:
         return Hook(nothing)
@@ -54,9 +56,6 @@ class StepHook(Hook):
 
     def __call__(self, *args: Any) -> None:
         self.action(*args)
-
-    def __reduce__(self) -> Any:
-        return (StepHook, (nothing,))
 
     def __deepcopy__(self, memo: Any) -> StepHook:
         return StepHook(nothing)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import gc
 import io
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 from typing import Any
 
 import gradscope
@@ -279,6 +282,26 @@ def test_a_model_saved_whole_is_loaded_without_the_observer() -> None:
         train(model, optimizer, 5)
     assert untroubled(scope).watched["steps"] == 6
     assert len(scope.histories) == 1
+
+
+@pytest.mark.parametrize("steps", [0, 1, 6])
+def test_a_model_saved_whole_is_loaded_and_run_where_there_is_no_gradscope(steps: int, tmp_path: Path) -> None:
+    model = mlp()
+    optimizer = sgd(model)
+    with gradscope.watch(model, optimizer):
+        train(model, optimizer, steps)
+        torch.save(model, tmp_path / "model.pt")
+    program = (
+        "import sys, torch\n"
+        "sys.modules.update(gradscope=None, gradscope_torch=None)\n"
+        "model = torch.load(sys.argv[1], weights_only=False)\n"
+        "model(torch.ones(2, 4)).sum().backward()\n"
+        "print(model[0].weight.grad is not None)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "model.pt")], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
 
 
 def test_a_copy_that_is_watched_itself_is_told_apart() -> None:
