@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from gradscope.errors import BundleError
+from gradscope.errors import BundleError, GradscopeError
+from gradscope.frames import is_users
 from gradscope.origin import Origin
 from gradscope.script import as_main, failing_as_script, import_package, open_script
 
@@ -21,7 +23,7 @@ from gradscope_torch.bundle_tensors import here
 from gradscope_torch.bundle_values import Reader
 from gradscope_torch.bundle_weights import fit, modules_of, other_numbers, weights_of
 from gradscope_torch.names import Names
-from gradscope_torch.replay import replayed
+from gradscope_torch.replay import Failure, replayed
 from gradscope_torch.source import Sources
 from gradscope_torch.tape import Call, Pass, Slot, Tape, versions_of
 
@@ -119,11 +121,25 @@ def rerun(bundle: Bundle, models: list[torch.nn.Module], sources: Sources, where
                 notes.append(f"{said} is {getattr(module, attribute)!r}; it was {value!r} (--numbers sets it to that)")
         names.add_root(model, plan.name)
     tape, lost = Builder(bundle, models).tape()
-    failure = replayed(tape, names)
+    failure = run(tape, names, bundle, where)
     origin = None if failure is None else Births(tape, failure, names, bundle.step).origin()
     if failure is None and lost:
         raise BundleError(f"{bundle.path}: the models stay finite, and the rest cannot be run again: {'; '.join(lost)}")
     return Replayed(bundle.path, bundle.step, failure is None, origin, bundle.origin, tuple(dict.fromkeys(notes)))
+
+
+def run(tape: Tape, names: Names, bundle: Bundle, where: str) -> Failure | None:
+    """The failure, or None. Raises BundleError where a call cannot be made again for a reason that is none of the
+    user's code; what that raises passes."""
+    try:
+        return replayed(tape, names)
+    except GradscopeError:
+        raise
+    except Exception as error:
+        if any(is_users(f.filename) for f in traceback.extract_tb(error.__traceback__)):
+            raise
+        why = f"{type(error).__name__}: {error}"
+        raise BundleError(f"{bundle.path}: the step cannot be run again with {where}: {why}") from error
 
 
 def check_complete(bundle: Bundle) -> None:

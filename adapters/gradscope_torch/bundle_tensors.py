@@ -11,12 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gradscope.errors import BundleError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from gradscope.errors import BundleError, MissingFramework
 from torch import Tensor
 
 from gradscope_torch.births import LABEL
+
+try:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+except ImportError as missing:
+    raise MissingFramework(
+        "steps are saved and replayed with safetensors, which is not installed: "
+        "pip install 'gradscope-diagnostics[torch]'"
+    ) from missing
 
 SPARSE = {
     "sparse_coo": Tensor.to_sparse,

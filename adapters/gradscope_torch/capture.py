@@ -37,10 +37,8 @@ class Capture:
         return self.resting or threading.get_ident() != self._thread
 
     def _enter(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._elsewhere():
-            return
-        if torch._C._current_graph_task_id() != -1:
-            return  # activation checkpointing runs a part of the forward pass again
+        if self._elsewhere() or torch._C._current_graph_task_id() != -1:
+            return  # in a backward pass, activation checkpointing runs a part of the forward pass again
         self.inside.append(module)
         if len(self.inside) == 1 and torch.is_grad_enabled():
             self.quiet()
@@ -78,7 +76,8 @@ class Capture:
     def quiet(self) -> None:
         """Calls outside of the models are heard no more, until a model has been called again."""
         self.mode.open = False
-        self.mode.pop()
+        if self.mode.on:
+            self.mode.pop()
 
     def take_back(self) -> None:
         """The last backward pass was none of ours."""

@@ -36,13 +36,13 @@ class Door:
 
 @dataclass(slots=True)
 class Regions:
-    """The compiled regions of models, found anew by each scan()."""
+    """The compiled regions of models, and those beside them that are known; found anew by each scan()."""
 
     doors: dict[int, Door] = field(default_factory=dict)
     inside: set[int] = field(default_factory=set)
     """Modules on which hooks would lie inside a region."""
     wrappers: list[Any] = field(default_factory=list)
-    """References to what torch.compile(module) gave since."""
+    """References to what was compiled since, whether it holds one of the models or not."""
 
     def scan(self, models: Iterable[torch.nn.Module]) -> None:
         """Looks at every module of the models, and at the wrappers."""
@@ -53,12 +53,10 @@ class Regions:
         for door in found:
             within = {id(m) for m in door.meant.modules()}
             self.inside |= within if door.called is not door.meant or door.sealed else within - {id(door.meant)}
-        mine = {id(m) for root in models for m in root.modules()}
-        outer = [d for d in found if d.sealed or id(d.called) not in self.inside]
-        self.doors = {id(d.called): d for d in outer if not mine.isdisjoint(map(id, d.meant.modules()))}
+        self.doors = {id(d.called): d for d in found if d.sealed or id(d.called) not in self.inside}
 
     def add(self, wrapper: Any) -> None:
-        """Notes what torch.compile(module) gave."""
+        """Notes what torch.compile(module) gave, or a module that compiled itself."""
         self.wrappers.append(weakref.ref(wrapper))
 
 

@@ -94,7 +94,7 @@ class LayerHooks:
         names, limits = self.recorder.names, self.recorder.scope.limits
         inside = [m for root in self.models for m in root.modules() if id(m) in self.regions.inside]
         if inside:
-            doors = sorted({names.module(d.meant) for d in self.regions.doors.values()})
+            doors = sorted({names.module(d.meant) for d in self.regions.doors.values() if names.known(d.meant)})
             who = "the model is" if "" in doors or not doors else f"{', '.join(map(repr, doors))}:"
             limits[LIMIT] = f"{who} {INSIDE}"
         if self.beside:
@@ -137,9 +137,8 @@ class LayerHooks:
     # -- what is compiled meanwhile --------------------------------------------------------------------------------
 
     def _was_made(self, module: torch.nn.Module) -> None:
-        """A module was compiled, or something that holds ours: its hooks go out of the region."""
-        if module._compiled_call_impl is None:
-            self.regions.add(module)
+        """A module was compiled: hooks of ours go out of the region."""
+        self.regions.add(module)
         if self._placed:
             self._remove()
             self._switch()

@@ -19,30 +19,30 @@ class OwnMode(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._process = os.getpid()
-        self._on = False
+        self.on = False
 
     def push(self) -> str:
         """Enters the mode, unless one that is not ours is on: that stack must stay the user's. Gives the class of that
         one, "" where there is none."""
-        if self._on:
+        if self.on:
             return ""
         foreign = [m for m in _get_current_function_mode_stack() if not (isinstance(m, OwnMode) or is_default(m))]
         if foreign:
             return type(foreign[-1]).__name__
         self.__enter__()
-        self._on = True
+        self.on = True
         return ""
 
     def pop(self) -> None:
         """Leaves the mode, wherever in the stack it is; the others stay as they are."""
-        if not self._on or not any(m is self for m in _get_current_function_mode_stack()):
+        if not self.on or not any(m is self for m in _get_current_function_mode_stack()):
             return
         above = []
         while (mode := _pop_mode()) is not self:
             above.append(mode)
         for mode in reversed(above):
             _push_mode(mode)
-        self._on = False
+        self.on = False
 
 
 class FunctionMode(OwnMode):

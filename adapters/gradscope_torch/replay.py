@@ -73,6 +73,9 @@ class Replay:
         with situation(call):
             result = target(*args, **kwargs)
         made = [args[0]] if len(call.results) == 1 and result is None else list(tensors_of(result))
+        if len(made) != len(call.results):
+            name = type(target).__name__ if call.is_model else getattr(target, "__name__", target)
+            raise ValueError(f"{name} returned {len(call.results)} tensors then, and {len(made)} now")
         self.values.update(zip(call.results, made, strict=True))
         self.tracer.in_model = False
 

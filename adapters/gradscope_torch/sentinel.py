@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,6 +44,8 @@ class Sentinel:
         self._skips = 0
         self._withheld: list[tuple[Tensor, Any]] = []
         self._find = guarded(PART, scope.failures, self._look_for_origin)
+        if scope.accidents.save is not None:
+            import_module("gradscope_torch.bundle")  # that it cannot be saved is said now, not when it fails
         self._save = guarded("saving the failing step", scope.failures, self._save_step)
 
     def failing(self, norms: Any, losses: list[tuple[Any, Any]]) -> bool:

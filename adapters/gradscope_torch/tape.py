@@ -15,15 +15,15 @@ import torch
 from gradscope.frames import users_line
 from torch import Tensor
 
-from gradscope_torch.streams import Streams, current_streams, draws_beside
+from gradscope_torch.streams import Habits, Streams
 
 TOKEN = "gradscope tape"
 """The key of a graph node's metadata whose value lives as long as the node."""
+PLACES = "gradscope places"
+"""The key of a graph node's metadata that tells the slots of a model's outputs."""
 MOST_CALLS = 4096
 """A step of more calls outside of its models is not run again."""
 PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, slice})
-LOOKS = 4
-"""So many calls are looked at to learn whether models draw from numpy's or Python's random streams; -1: they do."""
 IN_PLACE = frozenset({"__setitem__"})
 
 
@@ -99,18 +99,18 @@ class Tape:
         self._bare: set[int] = set()
         """Slots without a graph. One that has come by one since was returned by an autograd function of the user's."""
         self._count = 0
-        self._beside = LOOKS
+        self._habits = Habits()
 
     # -- recording -------------------------------------------------------------------------------------------------
 
     def model_begins(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """A model is called, outside of any other."""
-        self._drop_dead()
+        if self.calls:
+            self._drop_dead()
         casting = casting_now()
         given, named = self._given(args), {k: self._one(v) for k, v in kwargs.items()}
-        streams = current_streams(beside=self._beside != 0)
         versions = versions_of(given, named)
-        return Call(module, given, named, streams=streams, casting=casting, versions=versions)
+        return Call(module, given, named, streams=self._habits.note(), casting=casting, versions=versions)
 
     def model_ended(self, call: Call, output: Any) -> bool:
         """It returned; whether the call counts, for something of what it gave carries gradients."""
@@ -118,12 +118,13 @@ class Tape:
         node = next((n for t in made if (n := t.grad_fn) is not None), None)
         if node is None:
             return False
-        if self._beside > 0 and call.streams is not None:
-            self._beside = -1 if draws_beside(call.streams) else self._beside - 1
         token = Token()
         node.metadata[TOKEN] = token
         call.alive = weakref.ref(token)
         self._add(call, made)
+        for slot, tensor in zip(call.results, made, strict=True):
+            if tensor.grad_fn is not None:
+                tensor.grad_fn.metadata.setdefault(PLACES, {})[tensor.output_nr] = slot
         return True
 
     def function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
@@ -156,8 +157,11 @@ class Tape:
         done = Pass(found, options, len(self.calls), traceable)
         self._use(done)
         self.passes.append(done)
+        for call in self.calls:
+            if call.is_model and call.used:
+                self._habits.drew(call.target, call.streams)
         if self.leaks or not traceable:
-            self._keep_gradients(done)
+            self._keep_gradients(done, losses)
         return done
 
     def backward_ended(self, done: Pass) -> None:
@@ -227,12 +231,20 @@ class Tape:
                 call.used = True
                 wanted |= {s.number for s in slots_of((call.args, call.kwargs))}
 
-    def _keep_gradients(self, done: Pass) -> None:
+    def _keep_gradients(self, done: Pass, losses: tuple[Any, ...]) -> None:
+        """Keeps what enters the models' outputs, which may be gone by now: their nodes are found from the losses."""
         mine = {s for c in self.calls if c.is_model for s in c.results}
-        for reference, slot in list(self._known.values()):
-            tensor = reference()
-            if slot in mine and tensor is not None and tensor.requires_grad:
-                tensor.register_hook(Keeper(done, slot))
+        waiting = [t.grad_fn for t in tensors_of(list(losses)) if t.grad_fn is not None]
+        seen = set(waiting)
+        while waiting:
+            node = waiting.pop()
+            places = {nr: slot for nr, slot in node.metadata.get(PLACES, {}).items() if slot in mine}
+            if places:
+                node.register_prehook(Keeper(done, places))
+                continue
+            following = {n for n, _ in node.next_functions if n is not None} - seen
+            seen |= following
+            waiting += following
 
     def _drop_dead(self) -> None:
         """Forgets calls whose graphs are gone: nobody went backward through them, and nobody can."""
@@ -253,16 +265,16 @@ class Tape:
 
 
 class Keeper:
-    """A tensor hook that notes what enters a model's output in a pass."""
+    """A hook of a node that notes what enters a model's outputs in a pass. slots: by their place in the node."""
 
-    def __init__(self, done: Pass, slot: int):
+    def __init__(self, done: Pass, slots: dict[int, int]):
         self.done = weakref.ref(done)
-        self.slot = slot
+        self.slots = slots
 
-    def __call__(self, gradient: Tensor) -> None:
+    def __call__(self, gradients: tuple[Tensor | None, ...]) -> None:
         done = self.done()
         if done is not None:
-            done.gradients.append((self.slot, gradient))
+            done.gradients += [(s, g) for nr, s in self.slots.items() if (g := gradients[nr]) is not None]
 
 
 def casting_now() -> tuple[Any, ...] | None:
