@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import torch
 from gradscope.errors import BundleError, ScriptFailed, TargetError
 from torch import nn
 
+from gradscope_torch.bundle_reading import load_bundle
 from gradscope_torch.bundle_replay import Replayed, replay
+from tests.adapters.torch.bundle.saved import index_of, sealed
 
 NET = """
 import torch
@@ -258,3 +261,32 @@ def test_nothing_of_a_replay_is_left_behind(bundle: Path, tmp_path: Path) -> Non
     assert sys.path == path
     assert "model" not in set(sys.modules) - modules
     assert state.shape == torch.get_rng_state().shape
+
+
+def test_a_model_that_returns_something_else_is_told(bundle: Path, tmp_path: Path) -> None:
+    text = CLASS.replace("return self.head(", "return x, self.head(")
+    with pytest.raises(BundleError, match=r"cannot be run again .*: Net returned 1 tensors then, and 2 now"):
+        replayed(bundle, tmp_path, text)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device that is not here is here")
+def test_a_device_that_is_not_here_is_replaced_and_told(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    index = index_of(copy)
+    for name in ("weights", "tensors"):
+        held = load_bundle(bundle).shelves[name].tensors
+        index["files"][f"{name}.safetensors"]["tensors"] = {key: {"device": "cuda:1"} for key in held}
+    index["calls"][0]["casting"] = ["cuda", "bfloat16", True]
+    index["calls"][-1]["kwargs"]["dtype"] = {"dtype": "float32"}
+    sealed(copy, index)
+    found = replayed(copy, tmp_path, CLASS)
+    assert found.same is True
+    assert found.notes == ("saved on cuda:1, replayed on the CPU",)
+
+
+def test_other_versions_are_told(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    index = index_of(copy)
+    index["versions"]["torch"] = "2.4.0"
+    sealed(copy, index)
+    assert replayed(copy, tmp_path, CLASS).notes == (f"saved with torch 2.4.0, replayed with {torch.__version__}",)

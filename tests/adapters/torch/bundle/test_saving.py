@@ -127,6 +127,7 @@ import resource, signal, sys
 from pathlib import Path
 from tests.adapters.torch.bundle import saved
 import gradscope, torch
+from gradscope.errors import MissingFramework
 from torch import nn
 how, folder = sys.argv[1:]
 net = nn.Linear(300, 300)
@@ -161,3 +162,30 @@ def test_the_index_holds_no_object_of_python(tmp_path: Path) -> None:
     text = (save(tmp_path) / "bundle.json").read_text()
     assert "object at 0x" not in text
     assert index_of(tmp_path / "step-000000")["gradscope_bundle"] == 1
+
+
+WITHOUT = """
+import sys
+sys.modules["safetensors"] = None
+import gradscope, torch
+from gradscope.errors import MissingFramework
+net = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+gradscope.watch(net, optimizer).close()
+try:
+    gradscope.watch(net, optimizer, on_nonfinite_save="saved")
+except MissingFramework as error:
+    print(error)
+from gradscope_cli.main import main
+main(["replay", "saved", "model.py"])
+"""
+
+
+def test_without_safetensors_it_is_told_before_the_training(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", WITHOUT]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+    said = "with safetensors, which is not installed: pip install 'gradscope-diagnostics[torch]'"
+    assert said in done.stdout, done.stderr
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
