@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-
 LOOKS = 4
 """So many calls are looked at to learn what models draw from."""
 

@@ -134,10 +134,8 @@ class Tape:
         if not self._familiar or self.lost:
             return
         name = getattr(target, "__name__", "")
-        if name in IN_PLACE:
-            made = [args[0]]
-        else:
-            made = [result] if isinstance(result, Tensor) else list(tensors_of(result))
+        result = args[0] if name in IN_PLACE else result
+        made = [result] if isinstance(result, Tensor) else list(tensors_of(result))
         if not made:
             return
         if len(self.calls) >= MOST_CALLS:
@@ -201,10 +199,10 @@ class Tape:
     def _one(self, value: Any) -> Any:
         """The value, its known tensors replaced."""
         if isinstance(value, Tensor):
-            found = self._known.get(id(value))
-            if found is not None and found[0]() is value and not (found[1] in self._bare and value.grad_fn is not None):
+            slot = self._slot(value)
+            if slot is not None:
                 self._familiar = True
-                return Slot(found[1])
+                return slot
             if value.grad_fn is not None:
                 self.leaks = True
             elif value.requires_grad:
@@ -218,6 +216,12 @@ class Tape:
         if kind not in PLAIN and any(t.grad_fn is not None for t in tensors_of(value)):
             self.leaks = True
         return value
+
+    def _slot(self, tensor: Tensor) -> Slot | None:
+        reference, number = self._known.get(id(tensor), (None, -1))
+        if reference is None or reference() is not tensor:
+            return None
+        return None if number in self._bare and tensor.grad_fn is not None else Slot(number)
 
     def _use(self, done: Pass) -> None:
         """Marks the calls that the gradients of a pass go through."""

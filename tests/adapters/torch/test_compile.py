@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradscope
+import numpy as np
 import pytest
 import torch
 from gradscope import Scope
@@ -382,6 +383,42 @@ def test_closing_leaves_nothing_on_a_compiled_model_or_in_torch() -> None:
     assert model._compiled_call_impl is held
     assert (torch.compile, nn.Module.compile, list(torch._dynamo.callback_handler.start_callbacks)) == before
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_another_model_that_is_compiled_meanwhile_disturbs_nothing(in_place: bool) -> None:
+    def run(observe: Any) -> tuple[int, list[torch.Tensor], Any]:
+        torch.compiler.reset()
+        model = mlp()
+        optimizer = sgd(model)
+        scope = observe(model, optimizer)
+        steps(model, optimizer, 3)
+        counter = CompileCounterWithBackend("eager")
+        judge: Any = Head()
+        for p in judge.parameters():
+            torch.nn.init.constant_(p, 0.1)
+        expand = torch.ones(1, 16)
+        if in_place:
+            judge.compile(backend=counter, fullgraph=True)
+        else:
+            judge = torch.compile(judge, backend=counter, fullgraph=True)
+        for x, y in batches(STEPS):
+            optimizer.zero_grad()
+            out = model(x)
+            (nn.functional.mse_loss(out, y) + judge(out * expand).square().mean()).backward()
+            optimizer.step()
+        if scope is not None:
+            scope.close()
+        return counter.frame_count, weights_of(model), scope
+
+    bare, seen = run(unwatched), run(gradscope.watch)
+    assert bare[0] == seen[0] == 1
+    assert same(bare[1], seen[1])
+    history = seen[2].histories[0]
+    assert untroubled(seen[2]).watched["limits"] == {}
+    assert list(history["module"].steps) == [0, 1, 2, 4, 8]
+    assert {s.name for s in history["module"].subjects} == {"", "0", "0 > relu", "3"}
+    assert np.isfinite(history["loss"].column("value")).all()
 
 
 def test_two_observers_of_one_compiled_model_leave_in_any_order() -> None:

@@ -127,7 +127,6 @@ import resource, signal, sys
 from pathlib import Path
 from tests.adapters.torch.bundle import saved
 import gradscope, torch
-from gradscope.errors import MissingFramework
 from torch import nn
 how, folder = sys.argv[1:]
 net = nn.Linear(300, 300)
