@@ -45,13 +45,16 @@ def main() -> None:
         target = bench.TARGETS[name]
         if bench.LESS_THAN_BY_HAND:
             target = min(target, found["norms by hand"][0] + 0.01)
-        print(f"  target: at most {target:.3f}x: {'met' if ours <= target else 'MISSED'}")
+        print(f"  target: at most {target:.3f}x: {told(ours <= target)}")
         if "first cause" in found:
             cost, limit = found["first cause"][0], bench.FIRST_CAUSE
-            print(
-                f"  first cause, over watch without it: {cost:.3f}x; at most {limit}x: {'met' if cost <= limit else 'MISSED'}"
-            )
+            print(f"  first cause, over watch without it: {cost:.3f}x; at most {limit}x: {told(cost <= limit)}")
         print()
+
+
+def told(met: bool) -> str:
+    """Whether a target was met."""
+    return "met" if met else "MISSED"
 
 
 if __name__ == "__main__":

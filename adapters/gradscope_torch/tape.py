@@ -219,7 +219,8 @@ class Tape:
 
     def _slot(self, tensor: Tensor) -> Slot | None:
         reference, number = self._known.get(id(tensor), (None, -1))
-        if reference is None or reference() is not tensor:
+        same = reference is not None and reference() is tensor
+        if not same:
             return None
         return None if number in self._bare and tensor.grad_fn is not None else Slot(number)
 
