@@ -26,7 +26,8 @@ class LayerHooks:
         self.models = models
         self.regions = Regions()
         self.beside = compiling.is_strict()
-        """Whether compiled code may run anywhere, so that the function mode must stay off."""
+        """Whether compiled code may run anywhere, so that function modes must stay off."""
+        recorder.capture.mode.banned = self.beside
         self._handles: list[Any] = []
         self._passages: list[Passage] = []
         self._depth = 0
@@ -145,6 +146,10 @@ class LayerHooks:
 
     def _begins_to_compile(self, args: Any) -> None:
         """Dynamo begins to compile. Where that is no region that is known, hooks and mode go before it looks."""
+        tape = self.recorder.capture.mode
+        if compiling.is_frame(args) and tape.on:
+            tape.banned = True
+            self.recorder.capture.quiet()
         if self._depth:
             return
         if not self._placed:
