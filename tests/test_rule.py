@@ -87,8 +87,8 @@ def test_not_judged_is_no_verdict_on_the_plugin():
     assert not issubclass(NotJudged, PluginError)
 
 
-def test_there_are_twenty_nine_rules():
-    assert len(RULES) == 29
+def test_there_are_thirty_rules():
+    assert len(RULES) == 30
 
 
 @pytest.mark.parametrize("name", RULES)
