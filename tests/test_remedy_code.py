@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from gradscope.builtin import gradscope_rules, remedy_sources
 from gradscope.history import History
+from gradscope.origin import Origin
 from gradscope.remedies.correct_output import CORRECTIONS, EXCEPTIONS, GENERAL
 from gradscope.reporters.text import text
 from gradscope.verdict import Remedy
@@ -52,7 +53,10 @@ def specimens(**facts: str) -> Iterator[History]:
     yield healthy_run(loss=stuck(100), gradients=norms)
     yield from (poisoned("float16", 1.0), poisoned("float32", 1.0))
     yield from (large_updates(2.0, 0.6), swollen(), half_precision(0.5))
-    yield from (poisoned("float32", np.where(np.arange(100) >= 3, np.nan, 1.0)),)
+    for origin in (None, Origin("forward", 3, "softmax", reason="a row that is masked entirely")):
+        accident = poisoned("float32", np.where(np.arange(100) >= 3, np.nan, 1.0))
+        accident.facts |= {"origin": origin} if origin is not None else {}
+        yield accident
     yield healthy_run(loss=9.0 ** np.arange(100), run={"learning_rate": 0.1}, parameters={"update_norm": None})
     for function in ("cross_entropy", "nll_loss", "binary_cross_entropy_with_logits", "kl_div", "ctc_loss"):
         yield healthy_run(

@@ -8,12 +8,19 @@ from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("non-finite-loss", "non-finite-gradient", rank=10)
-def add_epsilon(_verdict: Verdict, _history: History) -> Remedy | None:
-    """A small constant where a function has no value or no slope."""
+def add_epsilon(verdict: Verdict, _history: History) -> Remedy | None:
+    """A small constant where a function has no value or no slope; None where the step was run again and it was not a
+    function's fault, but that of what it was given."""
+    origin = verdict.origin
+    if origin is not None and (origin.culprit or origin.phase in {"input", "parameter"} or "masked" in origin.reason):
+        return None
+    reason = "log(0), 0/0, sqrt at 0 (its slope is infinite) and exp of large numbers are not finite"
+    if origin is not None and origin.reason:
+        reason = f"{origin.op}: {origin.reason}"
     return Remedy(
         "add-epsilon",
         "keep arguments away from where a function ends",
-        "log(0), 0/0, sqrt at 0 (its slope is infinite) and exp of large numbers are not finite",
+        reason,
         {
             "torch": (
                 "torch.log(p.clamp_min(1e-7)); torch.sqrt(x + 1e-8); a / (b + 1e-8)\n"

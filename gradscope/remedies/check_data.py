@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from gradscope.history import History
+from gradscope.origin import listed
 from gradscope.remedy import remedy
 from gradscope.verdict import Remedy, Verdict
 
 
-@remedy("non-finite-loss", "gradient-spike", rank=15)
-def check_data(_verdict: Verdict, _history: History) -> Remedy | None:
-    """Remove samples that are not numbers, or far outside."""
+@remedy("non-finite-loss", "non-finite-gradient", "gradient-spike", rank=15)
+def check_data(verdict: Verdict, _history: History) -> Remedy | None:
+    """Remove samples that are not numbers, or far outside; None where the step was run again, and data was sound."""
+    origin = verdict.origin
+    if origin is not None and not origin.culprit:
+        return None
+    reason = "a single such sample reaches all weights through one step"
+    if origin is not None:
+        where = f" (samples {listed(origin.samples)})" if origin.samples else ""
+        reason = f"{origin.reason}{where}: {reason}"
     return Remedy(
         "check-data",
         "look for broken samples: NaN, Inf, glitch values, wrong units",
-        "a single such sample reaches all weights through one step",
+        reason,
         {
             "torch": "assert torch.isfinite(x).all()\nkeep = (y - y.median()).abs() < 10 * y.std()",
             "tensorflow": "assert np.isfinite(x).all()\nkeep = np.abs(y - np.median(y)) < 10 * y.std()",
