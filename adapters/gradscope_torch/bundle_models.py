@@ -94,7 +94,7 @@ def matched(value: Any, plans: list[Plan], where: str) -> list[torch.nn.Module]:
     if len(models) != len(plans):
         raise BundleError(
             f"{where}: gives {len(models)} model{'s' * (len(models) != 1)}; the bundle has {len(plans)}: {expected}; "
-            "return a dict of their names"
+            + ("return a dict of their names" if len(plans) > 1 else "return that one")
         )
     return [only(one, where) for one in models]
 

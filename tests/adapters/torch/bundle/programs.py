@@ -223,6 +223,18 @@ assert not scope.failures, scope.failures
         {"phase": "loss", "op": "mul"},
         step=0,
     ),
+    "compiled, with checkpoints": Failing(
+        NET.format(inner="torch.log(torch.utils.checkpoint.checkpoint(self.half, x, use_reentrant=False))")
+        + """
+    def half(self, x):
+        return nn.functional.dropout(torch.sigmoid(self.stem(x)), 0.1)
+""",
+        looped("F.mse_loss(compiled(x), y).backward()").replace(
+            "optimizer =", "compiled = torch.compile(net, backend='eager')\noptimizer ="
+        ),
+        {"phase": "forward", "op": "log", "reason": "logarithm of 0"},
+        step=0,
+    ),
     "BERT": Failing(
         """
 from torch import nn

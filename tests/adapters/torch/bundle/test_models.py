@@ -120,7 +120,11 @@ REFUSED = {
     ),
     "no class": ("x = 3\n", None, ["models there: none", "define build_model()"]),
     "no model": ("x = 3\n", "x", ["model.py::x: expected a torch.nn.Module", "got int"]),
-    "too many": (BARE + "\n\nmodels = lambda: [Net(6), Net(6)]\n", None, ["gives 2 models; the bundle has 1"]),
+    "too many": (
+        BARE + "\n\nmodels = lambda: [Net(6), Net(6)]\n",
+        None,
+        ["gives 2 models; the bundle has 1: 'net' (Net); return that one"],
+    ),
     "a dict without it": (CLASS + "\n\ndef m():\n    return {'a': Net()}\n", "m", ["gives no 'net'", "'net' (Net)"]),
     "another width": (
         BARE + "\n\nmodel = Net(7)\n",
