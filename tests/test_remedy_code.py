@@ -199,6 +199,7 @@ def names_of_a_program(libraries) -> dict:
         "z2": x + 1,
         "logits": score,
         "scores": score,
+        "mask": score > 1,
         "output": x[:, :1],
         "prediction": x[:, 0],
         "target": jnp.zeros(SAMPLES, int),

@@ -55,16 +55,25 @@ class Regions:
             self.inside |= within if door.called is not door.meant or door.sealed else within - {id(door.meant)}
         self.doors = {id(d.called): d for d in found if d.sealed or id(d.called) not in self.inside}
 
+    def takes_hooks(self, module: torch.nn.Module) -> bool:
+        """Whether a module lies outside of every region and is none."""
+        return id(module) not in self.inside and id(module) not in self.doors and not is_script(module)
+
     def add(self, wrapper: Any) -> None:
         """Notes what torch.compile(module) gave, or a module that compiled itself."""
         self.wrappers.append(weakref.ref(wrapper))
 
 
+def is_script(module: torch.nn.Module) -> bool:
+    """Whether a module was compiled by torch.jit: it takes no hooks."""
+    return isinstance(module, torch.jit.ScriptModule)
+
+
 def door_of(module: torch.nn.Module) -> Door | None:
     """The region that begins with a module."""
-    meant = vars(module).get("_modules", {}).get("_orig_mod")
-    if meant is not None:
-        return Door(module, meant)
+    if "_orig_mod" in module._modules:
+        meant = module._modules["_orig_mod"]
+        return None if meant is None else Door(module, meant)
     if module._compiled_call_impl is not None:
         return Door(module, module, sealed=True)
     if hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable"):

@@ -15,6 +15,7 @@ from gradscope_torch.recorder import MODULES, Recorder
 LIMIT = "activations"
 INSIDE = "compiled by torch.compile: what its modules put out is not seen"
 BESIDE = "torch.compile compiled code that may hold the modules: what they put out is not seen"
+SCRIPTS = "a part is TorchScript: what its modules put out is not seen"
 
 
 class LayerHooks:
@@ -69,7 +70,7 @@ class LayerHooks:
     def _put(self) -> None:
         self.regions.scan(self.models)
         for module in {id(m): m for root in self.models for m in root.modules()}.values():
-            if id(module) not in self.regions.inside and id(module) not in self.regions.doors:
+            if self.regions.takes_hooks(module):
                 self._handles.append(module.register_forward_pre_hook(self._enter))
                 self._handles.append(module.register_forward_hook(self._leave, always_call=True))
         for door in self.regions.doors.values():
@@ -98,9 +99,12 @@ class LayerHooks:
             doors = sorted({names.module(d.meant) for d in self.regions.doors.values() if names.known(d.meant)})
             who = "the model is" if "" in doors or not doors else f"{', '.join(map(repr, doors))}:"
             limits[LIMIT] = f"{who} {INSIDE}"
+        scripts = [m for root in self.models for m in root.modules() if compiling.is_script(m)]
+        if scripts:
+            limits.setdefault(LIMIT, SCRIPTS)
         if self.beside:
             limits.setdefault(LIMIT, BESIDE)
-        unseen = [m for root in self.models for m in root.modules()] if self.beside else inside
+        unseen = [m for root in self.models for m in root.modules()] if self.beside else inside + scripts
         self.recorder.forward.called.update(map(names.module, unseen))
         self.recorder.forward.unseen = bool(unseen)
 

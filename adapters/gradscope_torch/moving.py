@@ -19,8 +19,8 @@ class Moving:
 
     def ran(self, module: torch.nn.Module) -> None:
         """A module ended its forward."""
-        if not module.training:
-            return
+        if not module.training or isinstance(module, torch.jit.ScriptModule):
+            return  # the buffers of a script are made anew whenever they are looked at
         held = {name: module._buffers[name] for name in moving(module._buffers)}
         found = {name: weakref.ref(buffer) for name, buffer in held.items() if buffer is not None}
         if found:

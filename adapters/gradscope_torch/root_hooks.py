@@ -30,7 +30,7 @@ class RootHooks:
 
     def add(self, module: torch.nn.Module) -> None:
         """From now on calls of this module are told."""
-        if id(module) in self.roots or any(m is module for m, _ in self._passages):
+        if id(module) in self.roots or any(m is module for m, _ in self._passages) or compiling.is_script(module):
             return
         if module._compiled_call_impl is not None:
             passage = Passage(module, self.capture.enter, self._left)

@@ -113,7 +113,8 @@ class Sentinel:
             return
         from gradscope_torch.bundle import save_bundle
 
-        origin = objective.history.facts.get("origin")
+        facts = objective.history.facts
+        origin = facts.get("origin") if facts.get("origin_step") == objective.step else None
         path = save_bundle(folder, self.capture.tape, self.names, optimizer, objective.step, origin)
         objective.history.facts["bundle"] = str(path)
 

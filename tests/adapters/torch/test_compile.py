@@ -581,3 +581,28 @@ def test_the_weights_that_inductor_makes_are_the_same_bit_for_bit(way: Way) -> N
     assert same(weights_of(bare[1]), weights_of(model[1]))
     assert isinstance(model[2], Scope)
     assert untroubled(model[2]).watched["steps"] == STEPS
+
+
+@pytest.mark.parametrize(
+    "make", [torch.jit.script, lambda m: torch.jit.trace(m, torch.ones(2, 4))], ids=["script", "trace"]
+)
+@pytest.mark.parametrize("part", [True, False], ids=["a part", "all of it"])
+def test_what_is_torch_script_is_watched_by_its_parameters(make: Any, part: bool) -> None:
+    def run(observe: Any) -> tuple[list[torch.Tensor], Any]:
+        torch.manual_seed(0)
+        body, head = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU()), nn.Linear(16, 1)
+        model = nn.Sequential(make(body), head) if part else make(nn.Sequential(body, head))
+        optimizer = sgd(model)
+        scope = observe(model, optimizer)
+        steps(model, optimizer)
+        if scope is not None:
+            scope.close()
+        return weights_of(model), scope
+
+    bare, seen = run(unwatched), run(gradscope.watch)
+    assert same(bare[0], seen[0])
+    report = untroubled(seen[1])
+    assert report.watched["steps"] == STEPS
+    assert "TorchScript" in report.watched["limits"]["activations"]
+    assert (seen[1].histories[0]["gradient"].column("gradient_norm") > 0).all()
+    assert not names_of(report)

@@ -188,3 +188,22 @@ def test_without_safetensors_it_is_told_before_the_training(tmp_path: Path) -> N
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_origin_of_an_earlier_step_is_not_that_of_the_bundle(tmp_path: Path) -> None:
+    net = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    with gradscope.watch(net, optimizer, on_nonfinite_save=tmp_path) as scope:
+        for _ in range(5):
+            optimizer.zero_grad()
+            scaler.scale((net(torch.ones(2, 3)) / 0.0).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        optimizer.zero_grad()
+        net(torch.ones(2, 3)).sub(2.0).sqrt().sum().backward()
+        optimizer.step()
+    assert not scope.failures, scope.failures
+    (bundle,) = map(load_bundle, tmp_path.iterdir())
+    assert bundle.origin is None or bundle.origin["op"] == "sqrt"
+    assert [c["function"] for c in bundle.index["calls"][1:]][:2] == ["torch.Tensor.sub", "torch.Tensor.sqrt"]
