@@ -583,9 +583,13 @@ def test_the_weights_that_inductor_makes_are_the_same_bit_for_bit(way: Way) -> N
     assert untroubled(model[2]).watched["steps"] == STEPS
 
 
-@pytest.mark.parametrize(
-    "make", [torch.jit.script, lambda m: torch.jit.trace(m, torch.ones(2, 4))], ids=["script", "trace"]
-)
+def traced(model: nn.Module) -> Any:
+    """The model as TorchScript, from one run."""
+    return torch.jit.trace(model, torch.ones(2, 4))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("make", [torch.jit.script, traced])
 @pytest.mark.parametrize("part", [True, False], ids=["a part", "all of it"])
 def test_what_is_torch_script_is_watched_by_its_parameters(make: Any, part: bool) -> None:
     def run(observe: Any) -> tuple[list[torch.Tensor], Any]:
