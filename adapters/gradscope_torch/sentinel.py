@@ -113,8 +113,7 @@ class Sentinel:
             return
         from gradscope_torch.bundle import save_bundle
 
-        facts = objective.history.facts
-        origin = facts.get("origin") if facts.get("origin_step") == objective.step else None
+        origin = origin_at(objective.history, objective.step)
         path = save_bundle(folder, self.capture.tape, self.names, optimizer, objective.step, origin)
         objective.history.facts["bundle"] = str(path)
 
