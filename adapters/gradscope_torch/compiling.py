@@ -174,7 +174,7 @@ def is_strict() -> bool:
     import torch._dynamo
     from torch._dynamo import convert_frame
 
-    return bool(torch._dynamo.config.error_on_recompile) and convert_frame.FRAME_COUNTER > 0
+    return bool(torch._dynamo.config.error_on_recompile and convert_frame.FRAME_COUNTER)
 
 
 def is_frame(args: Any) -> bool:
