@@ -211,5 +211,6 @@ def watched(histories: Sequence[History]) -> dict[str, Any]:
             for h in histories
         ],
         "limits": limits,
+        "bundles": [str(h.facts["bundle"]) for h in histories if "bundle" in h.facts],
         "layers": [row for h in histories for row in h.facts.get("layers", [])],
     }

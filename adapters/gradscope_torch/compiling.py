@@ -177,6 +177,7 @@ def is_strict() -> bool:
     return bool(torch._dynamo.config.error_on_recompile and convert_frame.FRAME_COUNTER)
 
 
-def is_frame(args: Any) -> bool:
-    """Whether what begins is the compilation of a function; else it is that of its backward pass, say."""
-    return bool(getattr(args.callback_trigger, "name", "DYNAMO") == "DYNAMO")
+def is_frame(given: Any = None) -> bool:
+    """Whether what begins is the compilation of a function; else it is that of its backward pass, say. Older versions of
+    torch tell nothing, and of functions alone."""
+    return bool(getattr(getattr(given, "callback_trigger", None), "name", "DYNAMO") == "DYNAMO")

@@ -13,7 +13,7 @@ def hidden(action: Callable[..., Any]) -> Callable[..., Any]:
     """The action, with dynamo off while it runs: else it would compile every frame that runs between two of its own."""
     import torch._dynamo
 
-    made: Callable[..., Any] = torch._dynamo.disable(action, wrapping=False)
+    made: Callable[..., Any] = torch._dynamo.disable(action)
     return made
 
 

@@ -148,7 +148,7 @@ class LayerHooks:
             self._remove()
             self._switch()
 
-    def _begins_to_compile(self, args: Any) -> None:
+    def _begins_to_compile(self, args: Any = None) -> None:
         """Dynamo begins to compile. Where that is no region that is known, hooks and mode go before it looks."""
         tape = self.recorder.capture.mode
         if compiling.is_frame(args) and tape.on:

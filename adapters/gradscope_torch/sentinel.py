@@ -63,13 +63,15 @@ class Sentinel:
             self._withhold(objective, optimizer)
         if policy == "raise":
             origin = origin_at(objective.history, objective.step)
-            raise NonFiniteError(told(objective, origin), origin)
+            saved = objective.history.facts.get("bundle")
+            raise NonFiniteError(told(objective, origin) + (f"; saved in {saved}" if saved else ""), origin)
 
     def skipped_by_scaler(self, objective: Objective, bad: bool) -> None:
         """A loss scaler skipped the step: benign, until it does so again and again."""
         self._skips = self._skips + 1 if bad else 0
-        if self._skips == PERSISTENT:
+        if self._skips == PERSISTENT and self.scope.accidents.sought:
             self._find(objective)
+            self._save(objective, objective.optimizer)
 
     def step_ended(self) -> None:
         """Gives back the gradients of a step that was withheld."""

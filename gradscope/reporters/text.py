@@ -102,6 +102,8 @@ def closing(report: Report) -> list[str]:
         lines += [f"  {', '.join(rules)}: {reason}" for reason, rules in reasons.items()]
     for what, why in report.watched.get("limits", {}).items():
         lines.append(f"not observed: {what}: {why}")
+    for bundle in report.watched.get("bundles", []):
+        lines.append(f"saved: the failing step, for gradscope replay: {bundle}")
     for what, why in report.failures.items():
         lines.append(f"disabled after an error of its own: {what}: {why}")
     lines.append(watched_line(report))
