@@ -178,6 +178,6 @@ def is_strict() -> bool:
 
 
 def is_frame(given: Any = None) -> bool:
-    """Whether what begins is the compilation of a function; else it is that of its backward pass, say. Older versions of
-    torch tell nothing, and of functions alone."""
+    """Whether what begins is the compilation of a function; else it is that of its backward pass, say. Where torch tells
+    nothing, as before 2.7, it is a function."""
     return bool(getattr(getattr(given, "callback_trigger", None), "name", "DYNAMO") == "DYNAMO")
