@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradscope.history import Array, History
+from gradscope.origin import Origin
 from gradscope.rule import rule
-from gradscope.verdict import Evidence, Role
+from gradscope.verdict import Evidence, Role, born
 
 NAMED = 4
 """So many parameters are named: behind the first, all that lies upstream of it overflows too."""
@@ -24,7 +25,8 @@ def loss_scale_collapse(
     """The loss scaler keeps halving and never finds a scale that does not overflow.
 
     What it does: counts the steps that a loss scaler skipped, and how far the scale has fallen; names the parameters
-    whose gradient is not finite in the skipped steps, those first that backward comes to first.
+    whose gradient is not finite in the skipped steps, those first that backward comes to first; where such a step could
+    be run again, also the operation that overflowed.
 
     Why is this bad: skipped steps do not train; at a scale near zero small gradients vanish altogether.
 
@@ -46,6 +48,9 @@ def loss_scale_collapse(
         return
     step = int(history["step"].steps[int(np.argmax(skipped))])
     yield from _overflowing(history, share)
+    origin = history.facts.get("origin")
+    if isinstance(origin, Origin):
+        yield from born(history, origin.step)
     yield Evidence("share of skipped steps in the second half", late, ">=", share, step, role=Role.HARM)
     yield Evidence("halvings of the loss scale", fallen, ">=", halvings, step, role=Role.HARM)
 
