@@ -178,6 +178,6 @@ def is_strict() -> bool:
 
 
 def is_frame(given: Any = None) -> bool:
-    """Whether what begins is the compilation of a function; else it is that of its backward pass, say. Where torch tells
-    nothing, as before 2.7, it is a function."""
+    """Whether what begins is the compilation of a function; else it is that of its backward pass, say. An older torch
+    that tells nothing begins with functions alone."""
     return bool(getattr(getattr(given, "callback_trigger", None), "name", "DYNAMO") == "DYNAMO")
