@@ -16,7 +16,6 @@ from gradscope.scope import Scope
 from torch import Tensor
 
 from gradscope_torch import patches
-from gradscope_torch.capture import Capture
 from gradscope_torch.forward import Forward
 from gradscope_torch.functions import observe
 from gradscope_torch.mode import FunctionMode
@@ -26,8 +25,9 @@ from gradscope_torch.objective import Objective
 from gradscope_torch.optimizer import kind_of
 from gradscope_torch.passes import Mark, Passes
 from gradscope_torch.reach import Reach, Seen
+from gradscope_torch.replay.capture import Capture
+from gradscope_torch.replay.sentinel import Sentinel
 from gradscope_torch.running import Running
-from gradscope_torch.sentinel import Sentinel
 from gradscope_torch.turns import Turns
 
 STEPS = "torch optimizer hooks"

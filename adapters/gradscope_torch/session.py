@@ -14,12 +14,12 @@ from gradscope.scope import Scope
 from torch.nn.modules import module as torch_module
 from torch.optim import optimizer as torch_optimizer
 
-from gradscope_torch.capture import PART
 from gradscope_torch.failure import failed_in
 from gradscope_torch.names import Names
 from gradscope_torch.recorder import Recorder
+from gradscope_torch.replay.capture import PART
+from gradscope_torch.replay.places import kwargs_of
 from gradscope_torch.source import Sources
-from gradscope_torch.tracer import kwargs_of
 
 VARIABLE = "TORCHDYNAMO_DISABLE"
 

@@ -15,7 +15,7 @@ from gradscope_torch.hook import StepHook
 from gradscope_torch.layer_hooks import LayerHooks
 from gradscope_torch.names import Names
 from gradscope_torch.recorder import Recorder
-from gradscope_torch.root_hooks import RootHooks
+from gradscope_torch.replay.root_hooks import RootHooks
 from gradscope_torch.source import Sources
 
 

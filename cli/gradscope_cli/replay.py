@@ -49,7 +49,7 @@ def command(bundle: Path, model: str, numbers: bool, quiet: bool, form: str, out
     adapter: Any = next(a for a in plugins().adapters() if a.replays)
     installed(adapter)
     with silenced(quiet, aside=aside):
-        done = import_module(f"{adapter.package}.bundle_replay").replay(bundle, file, name, numbers=numbers)
+        done = import_module(f"{adapter.package}.bundle.replay").replay(bundle, file, name, numbers=numbers)
     deliver(json.dumps(done.as_dict(), indent=2) if form == "json" else told(done), output)
     sys.exit(PASSED if done.finite else FAILED)
 

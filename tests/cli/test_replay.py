@@ -16,7 +16,7 @@ import gradscope as package
 import torch
 from torch import nn
 
-from gradscope_torch.bundle import digest_of
+from gradscope_torch.bundle.writing import digest_of
 from tests.cli.programs import gradscope
 
 MODEL = """

@@ -10,7 +10,7 @@ import gradscope
 import torch
 from torch import nn
 
-from gradscope_torch.bundle import INDEX, digest_of, digest_of_file
+from gradscope_torch.bundle.writing import INDEX, digest_of, digest_of_file
 
 
 def save(folder: Path, steps: int = 1, **options: Any) -> Path:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradscope_torch.bundle_functions import functions, name_of
-from gradscope_torch.capture import Capture
+from gradscope_torch.bundle.functions import functions, name_of
+from gradscope_torch.replay.capture import Capture
 
 REACHING = """
     apply_ map_ map2_ numpy tolist item data_ptr const_data_ptr set_ set_data resize_ storage untyped_storage pin_memory

@@ -15,8 +15,8 @@ import torch
 from gradscope.errors import BundleError, ScriptFailed, TargetError
 from torch import nn
 
-from gradscope_torch.bundle_reading import load_bundle
-from gradscope_torch.bundle_replay import Replayed, replay
+from gradscope_torch.bundle.reading import load_bundle
+from gradscope_torch.bundle.replay import Replayed, replay
 from tests.adapters.torch.bundle.saved import index_of, sealed
 
 NET = """

@@ -20,7 +20,7 @@ pytest.importorskip("torch")
 
 from gradscope.errors import BundleError
 
-from gradscope_torch.bundle_reading import load_bundle
+from gradscope_torch.bundle.reading import load_bundle
 from tests.adapters.torch.bundle.saved import index_of, save, sealed
 
 FILES = ("tensors.safetensors", "weights.safetensors", "optimizer.safetensors", "streams.safetensors")
@@ -320,7 +320,7 @@ def test_a_pickle_is_refused_and_runs_nothing(bundle: Path, tmp_path: Path, name
 AUDIT = """
 import sys
 from pathlib import Path
-from gradscope_torch.bundle_reading import load_bundle
+from gradscope_torch.bundle.reading import load_bundle
 load_bundle(Path(sys.argv[1]))
 heard = set()
 def hear(event, args):

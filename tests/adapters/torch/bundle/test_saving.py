@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradscope_torch.bundle_reading import load_bundle
+from gradscope_torch.bundle.reading import load_bundle
 from tests.adapters.torch.bundle.saved import index_of, save
 
 

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradscope_torch.births import label
-from gradscope_torch.bundle_stands import Record, Row, Unsaved
-from gradscope_torch.bundle_tensors import Shelf
-from gradscope_torch.bundle_values import Reader, Writer
-from gradscope_torch.tape import Slot
+from gradscope_torch.bundle.stands import Record, Row, Unsaved
+from gradscope_torch.bundle.tensors import Shelf
+from gradscope_torch.bundle.values import Reader, Writer
+from gradscope_torch.replay.arguments import label
+from gradscope_torch.replay.calls import Slot
 
 Batch = namedtuple("Batch", ["x", "y"])
 

@@ -10,7 +10,12 @@ from typing import Any
 
 from gradscope.errors import BundleError
 
-from gradscope_torch.bundle import (
+from gradscope_torch.bundle.functions import functions
+from gradscope_torch.bundle.streams import read_streams
+from gradscope_torch.bundle.tensors import DEVICES, Shelf
+from gradscope_torch.bundle.values import DTYPES, Reader
+from gradscope_torch.bundle.weights import Plan
+from gradscope_torch.bundle.writing import (
     FORMAT,
     INDEX,
     SHELVES,
@@ -21,12 +26,7 @@ from gradscope_torch.bundle import (
     digest_of_file,
     versions,
 )
-from gradscope_torch.bundle_functions import functions
-from gradscope_torch.bundle_streams import read_streams
-from gradscope_torch.bundle_tensors import DEVICES, Shelf
-from gradscope_torch.bundle_values import DTYPES, Reader
-from gradscope_torch.bundle_weights import Plan
-from gradscope_torch.tape import Slot
+from gradscope_torch.replay.calls import Slot
 
 LONGEST = 256 * 2**20
 """Bytes of bundle.json that are read at all."""

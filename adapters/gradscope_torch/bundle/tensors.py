@@ -14,7 +14,7 @@ import torch
 from gradscope.errors import BundleError, MissingFramework
 from torch import Tensor
 
-from gradscope_torch.births import LABEL
+from gradscope_torch.replay.arguments import LABEL
 
 try:
     from safetensors import SafetensorError

@@ -12,7 +12,7 @@ from gradscope.errors import BundleError
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from gradscope_torch.bundle_tensors import Shelf, Unstorable
+from gradscope_torch.bundle.tensors import Shelf, Unstorable
 from gradscope_torch.names import clean, held_in
 
 MOST_SHOWN = 8

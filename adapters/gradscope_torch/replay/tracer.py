@@ -9,110 +9,27 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import torch
-from gradscope.frames import is_library, is_users
 from torch import Tensor
 from torch.nn.modules import module as torch_module
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradscope_torch.names import Names
-from gradscope_torch.source import TORCH
-
-FINITE, MASKED, BAD = 0, 1, 2
-"""Of a tensor: all finite; infinite on purpose, as masks are; not finite."""
-UNWRITTEN = frozenset(
-    {
-        "lift_fresh",
-        "lift_fresh_copy",
-        "empty",
-        "empty_like",
-        "new_empty",
-        "empty_strided",
-        "new_empty_strided",
-        "empty_permuted",
-    }
+from gradscope_torch.replay.operations import ADDING, OPAQUE, STEEP, UNWRITTEN
+from gradscope_torch.replay.places import Place, kwargs_of, place_of
+from gradscope_torch.replay.values import (
+    BAD,
+    MASKED,
+    flat,
+    floats,
+    is_mask,
+    is_zero_one,
+    key_of,
+    plain,
+    state_of,
 )
-STEEP = frozenset(
-    [
-        "sqrt",
-        "rsqrt",
-        "log",
-        "log2",
-        "log10",
-        "log1p",
-        "div",
-        "reciprocal",
-        "pow",
-        "norm",
-        "linalg_vector_norm",
-        "std",
-        "var",
-        "acos",
-        "asin",
-        "acosh",
-        "atanh",
-        "atan2",
-        "prod",
-        "cumprod",
-        "native_layer_norm",
-        "native_batch_norm",
-        "_fused_rms_norm",
-        "logit",
-        "erfinv",
-        "linalg_eigh",
-        "linalg_svd",
-        "linalg_inv_ex",
-    ]
-)
-"""Operations whose slope is infinite somewhere: what they were given is held until the replay ends."""
-OPAQUE = frozenset(
-    [
-        "binary_cross_entropy",
-        "binary_cross_entropy_with_logits",
-        "bmm",
-        "convolution",
-        "dot",
-        "exp",
-        "huber_loss",
-        "kl_div",
-        "linalg_vector_norm",
-        "mean",
-        "mkldnn_rnn_layer",
-        "mm",
-        "mse_loss",
-        "mv",
-        "native_batch_norm",
-        "native_group_norm",
-        "native_layer_norm",
-        "nll_loss2d_forward",
-        "nll_loss_forward",
-        "norm",
-        "pow",
-        "prod",
-        "smooth_l1_loss",
-        "std",
-        "sum",
-        "var",
-    ]
-)
-"""Operations that no infinite mask is meant for."""
-ADDING = frozenset({"addmm", "addbmm", "baddbmm", "addmv"})
-"""Products that are added to their first argument."""
-MODULE_CALL = torch.nn.Module._call_impl.__code__
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The innermost module that is running, and file:line of the user inside of it, of a library there, and of the
-    user wherever."""
-
-    module: torch.nn.Module | None = None
-    own: str | None = None
-    library: str | None = None
-    around: str | None = None
 
 
 @dataclass(slots=True)
@@ -329,81 +246,3 @@ class Tracer(TorchDispatchMode):
         """The innermost module whose forward made the node of that number."""
         around = [s for s in self._spans if s[0] <= number < s[1]]
         return max(around, key=lambda s: s[0])[2] if around else None
-
-
-def floats(value: Any) -> list[Tensor]:
-    """The tensors of floating point, or complex ones, in the arguments or the result of an operation."""
-    return [t for t in flat(value) if isinstance(t, Tensor) and (t.is_floating_point() or t.is_complex())]
-
-
-def flat(value: Any) -> list[Any]:
-    """What containers hold."""
-    if isinstance(value, list | tuple):
-        return [x for held in value for x in flat(held)]
-    if isinstance(value, dict):
-        return [x for held in value.values() for x in flat(held)]
-    return [value]
-
-
-def plain(tensor: Tensor) -> Tensor:
-    """The values of a tensor that can be looked at one by one."""
-    tensor = tensor.detach()
-    if tensor.layout is torch.sparse_coo:
-        return tensor._values()
-    if tensor.layout is not torch.strided:
-        return tensor.values() if hasattr(tensor, "values") else tensor.to_dense()
-    return tensor.float() if tensor.element_size() == 1 else tensor
-
-
-def state_of(tensor: Tensor) -> int:
-    """FINITE or BAD."""
-    if not tensor.numel():
-        return FINITE
-    return FINITE if bool(torch.isfinite(plain(tensor)).all()) else BAD
-
-
-def is_mask(tensor: Tensor) -> bool:
-    """Whether what is not finite in a tensor that came from outside is meant so: a number by itself, or -inf alone."""
-    values = plain(tensor)
-    infinite = torch.isinf(values)
-    if bool(torch.isnan(values).any()):
-        return False
-    return tensor.dim() == 0 or bool((values[infinite] < 0).all())
-
-
-def is_zero_one(tensor: Tensor) -> bool:
-    """Whether a tensor holds zeros and ones alone."""
-    values = plain(tensor)
-    return bool(((values == 0) | (values == 1)).all())
-
-
-def key_of(tensor: Tensor) -> int:
-    """The memory that a tensor lies in, which its views share."""
-    try:
-        return int(tensor.untyped_storage()._cdata)
-    except (NotImplementedError, RuntimeError):
-        return -id(tensor)
-
-
-def kwargs_of(frame: FrameType | None) -> dict[str, Any]:
-    """The keyword arguments of the module call that a frame is inside of, for hooks that are not told them."""
-    while frame is not None and frame.f_code is not MODULE_CALL:
-        frame = frame.f_back
-    found: dict[str, Any] = {} if frame is None else frame.f_locals.get("kwargs", {})
-    return found
-
-
-def place_of(frame: FrameType | None) -> Place:
-    """Where an operation stands, seen from its frame."""
-    module = own = library = around = None
-    while frame is not None and (around is None or module is None):
-        file = frame.f_code.co_filename
-        if frame.f_code is MODULE_CALL:
-            module = module or frame.f_locals.get("self")
-        elif around is None and is_users(file):
-            around = f"{file}:{frame.f_lineno}"
-            own = around if module is None else None
-        elif module is None and library is None and "site-packages" in file and TORCH not in file and is_library(file):
-            library = f"{file}:{frame.f_lineno}"
-        frame = frame.f_back
-    return Place(module, own if module is not None else None, library if module is not None else None, around)

@@ -21,15 +21,16 @@ import torch
 from gradscope.errors import BundleError
 from gradscope.origin import Origin
 
-from gradscope_torch.births import arguments_of
-from gradscope_torch.bundle_functions import name_of
-from gradscope_torch.bundle_streams import write_streams
-from gradscope_torch.bundle_tensors import Shelf
-from gradscope_torch.bundle_values import Writer
-from gradscope_torch.bundle_weights import plan_of, weights_of
+from gradscope_torch.bundle.functions import name_of
+from gradscope_torch.bundle.streams import write_streams
+from gradscope_torch.bundle.tensors import Shelf
+from gradscope_torch.bundle.values import Writer
+from gradscope_torch.bundle.weights import plan_of, weights_of
 from gradscope_torch.names import Names, clean
-from gradscope_torch.replay import needed, unwrapped
-from gradscope_torch.tape import Call, Pass, Tape
+from gradscope_torch.replay.arguments import arguments_of
+from gradscope_torch.replay.calls import Call, Pass
+from gradscope_torch.replay.run import needed, unwrapped
+from gradscope_torch.replay.tape import Tape
 
 FORMAT = 1
 INDEX = "bundle.json"

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from gradscope_torch.names import Names
-from gradscope_torch.rehearsal import rehearsal
-from gradscope_torch.streams import set_streams
-from gradscope_torch.tape import Call, Pass, Slot, Tape, slots_of, tensors_of
-from gradscope_torch.tracer import BAD, Tracer, state_of
+from gradscope_torch.replay.calls import Call, Pass, Slot, slots_of, tensors_of
+from gradscope_torch.replay.rehearsal import rehearsal
+from gradscope_torch.replay.streams import set_streams
+from gradscope_torch.replay.tape import Tape
+from gradscope_torch.replay.tracer import Tracer
+from gradscope_torch.replay.values import BAD, state_of
 
 REENTRANT = "CheckpointFunctionBackward"
 

@@ -8,9 +8,9 @@ import torch
 from gradscope.guard import guarded
 
 from gradscope_torch import compiling
-from gradscope_torch.capture import PART, Capture
 from gradscope_torch.compiling import Passage, take_away
 from gradscope_torch.hook import Hook
+from gradscope_torch.replay.capture import PART, Capture
 
 
 class RootHooks:

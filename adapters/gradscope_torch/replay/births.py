@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,16 +10,16 @@ import torch
 from gradscope.origin import Operand, Origin
 from torch import Tensor
 
-from gradscope_torch.names import Names, variable_name
-from gradscope_torch.operations import LOSSES, differentiated, written
-from gradscope_torch.reasons import reason_of, reason_of_slope
-from gradscope_torch.replay import Failure, unwrapped
-from gradscope_torch.tape import Call, Tape, tensors_of
-from gradscope_torch.tracer import Record, flat, floats, key_of, plain, state_of
-
-MOST_SAMPLES = 4096
-LABEL = "_gradscope_name"
-"""The attribute of a tensor from a bundle that says which variable of the user's held it."""
+from gradscope_torch.names import Names
+from gradscope_torch.replay.arguments import arguments_of, batch_size
+from gradscope_torch.replay.calls import Call
+from gradscope_torch.replay.operations import LOSSES, differentiated, written
+from gradscope_torch.replay.reasons import reason_of, reason_of_slope
+from gradscope_torch.replay.run import Failure, unwrapped
+from gradscope_torch.replay.samples import features_of, rows_of
+from gradscope_torch.replay.tape import Tape
+from gradscope_torch.replay.tracer import Record
+from gradscope_torch.replay.values import flat, floats, key_of, kinds_of, plain, state_of
 
 
 class Births:
@@ -250,68 +248,6 @@ class Births:
         return {"samples": rows_of(bad, size), "features": () if whole else features}
 
 
-def rows_of(bad: Tensor, size: int | None) -> tuple[int, ...]:
-    """The indices along the batch of what is marked; () where no dimension is the batch's."""
-    if not size or not bad.dim():
-        return ()
-    shape = list(bad.shape)
-    if size in shape[:2]:
-        marked = bad.movedim(shape.index(size), 0).flatten(1) if bad.dim() > 1 else bad[:, None]
-        found = marked.any(1).nonzero().flatten()
-    elif shape[0] % size == 0:
-        found = bad.reshape(size, -1).any(1).nonzero().flatten()
-    else:
-        return ()
-    return tuple(found[:MOST_SAMPLES].tolist())
-
-
-def features_of(bad: Tensor) -> tuple[int, ...]:
-    """The indices along the last axis of a table or sequence, or the channels of images."""
-    if bad.dim() < 2:
-        return ()
-    axis = 1 if bad.dim() > 3 else bad.dim() - 1
-    found = bad.movedim(axis, 0).flatten(1).any(1).nonzero().flatten()
-    return tuple(found[:MOST_SAMPLES].tolist())
-
-
-def batch_size(call: Call) -> int | None:
-    """The first dimension of the first tensor that a model was given."""
-    return next((int(t.shape[0]) for _, t in arguments_of(call) if t.dim()), None)
-
-
-def arguments_of(call: Call) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of what a call was given that no other call had made."""
-    target = unwrapped(call.target).forward if call.is_model else call.target
-    try:
-        known = list(inspect.signature(target).parameters)
-    except (TypeError, ValueError):
-        known = []
-    for at, value in enumerate(call.args):
-        yield from named(known[at] if at < len(known) else "", value, at)
-    for key, value in call.kwargs.items():
-        yield from named(key, value, 0)
-
-
-def named(name: str, value: Any, at: int) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of a value and of what it holds; one without a name gets that of the user's variable."""
-    if isinstance(value, Tensor):
-        yield name or label(value) or variable_name(value, sys._getframe(1)) or f"argument {at}", value
-    elif isinstance(value, dict):
-        for key, held in value.items():
-            yield from named(f"{name}[{key!r}]", held, at)
-    elif isinstance(value, list | tuple):
-        for i, held in enumerate(value):
-            yield from named(f"{name}[{i}]", held, at)
-    else:
-        for held in tensors_of(value):
-            yield name, held
-
-
-def label(tensor: Tensor) -> str | None:
-    """The name of the variable that held a tensor from a bundle."""
-    return getattr(tensor, LABEL, None)
-
-
 def operands(record: Record) -> tuple[Operand, ...]:
     """What an operation took and made."""
     given = [operand("input", t) for t in flat((record.args, record.kwargs)) if isinstance(t, Tensor)]
@@ -322,10 +258,3 @@ def operand(role: str, tensor: Tensor) -> Operand:
     """One tensor, as data."""
     finite = not floats(tensor) or not state_of(tensor)
     return Operand(role, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), finite)
-
-
-def kinds_of(tensor: Tensor) -> str:
-    """NaN, Inf or both, whichever a tensor holds."""
-    values = plain(tensor)
-    held = {"NaN": bool(torch.isnan(values).any()), "Inf": bool(torch.isinf(values).any())}
-    return " and ".join(name for name, there in held.items() if there)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from gradscope.errors import BundleError
 
-from gradscope_torch.bundle_tensors import Shelf
-from gradscope_torch.streams import Streams
+from gradscope_torch.bundle.tensors import Shelf
+from gradscope_torch.replay.streams import Streams
 
 WORDS = 624
 """Of the Mersenne Twister, which Python, numpy and torch's CPU all draw from."""

@@ -16,11 +16,11 @@ from gradscope.origin import Origin, origin_at
 from gradscope.scope import Scope
 from torch import Tensor
 
-from gradscope_torch.births import Births
-from gradscope_torch.capture import PART, Capture
-from gradscope_torch.fate import fate_of
 from gradscope_torch.names import Names
-from gradscope_torch.replay import replayed
+from gradscope_torch.replay.births import Births
+from gradscope_torch.replay.capture import PART, Capture
+from gradscope_torch.replay.fate import fate_of
+from gradscope_torch.replay.run import replayed
 
 if TYPE_CHECKING:
     from gradscope_torch.objective import Objective
@@ -45,7 +45,7 @@ class Sentinel:
         self._withheld: list[tuple[Tensor, Any]] = []
         self._find = guarded(PART, scope.failures, self._look_for_origin)
         if scope.accidents.save is not None:
-            import_module("gradscope_torch.bundle")  # that it cannot be saved is said now, not when it fails
+            import_module("gradscope_torch.bundle.writing")  # that it cannot be saved is said now, not when it fails
         self._save = guarded("saving the failing step", scope.failures, self._save_step)
 
     def failing(self, norms: Any, losses: list[tuple[Any, Any]]) -> bool:
@@ -113,7 +113,7 @@ class Sentinel:
         folder = self.scope.accidents.save
         if folder is None or "bundle" in objective.history.facts or not self.capture.tape.passes:
             return
-        from gradscope_torch.bundle import save_bundle
+        from gradscope_torch.bundle.writing import save_bundle
 
         origin = origin_at(objective.history, objective.step)
         path = save_bundle(folder, self.capture.tape, self.names, optimizer, objective.step, origin)

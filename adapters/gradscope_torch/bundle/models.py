@@ -13,8 +13,8 @@ from gradscope.errors import BundleError
 from gradscope.script import failing_as_script
 from gradscope.workload import Workload
 
-from gradscope_torch.bundle_weights import Plan
-from gradscope_torch.replay import unwrapped
+from gradscope_torch.bundle.weights import Plan
+from gradscope_torch.replay.run import unwrapped
 
 BUILDERS = ("model", "models", "build_model", "build_models", "make_model", "make_models")
 

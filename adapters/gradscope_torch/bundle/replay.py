@@ -13,19 +13,20 @@ from gradscope.frames import is_users
 from gradscope.origin import Origin
 from gradscope.script import as_main, failing_as_script, import_package, open_script
 
-from gradscope_torch.births import Births
-from gradscope_torch.bundle import STREAMS, TENSORS, WEIGHTS, versions
-from gradscope_torch.bundle_models import models_in
-from gradscope_torch.bundle_reading import Bundle, casting_of, load_bundle, target
-from gradscope_torch.bundle_stands import Row, Unsaved
-from gradscope_torch.bundle_streams import read_streams
-from gradscope_torch.bundle_tensors import here
-from gradscope_torch.bundle_values import Reader
-from gradscope_torch.bundle_weights import fit, modules_of, other_numbers, weights_of
+from gradscope_torch.bundle.models import models_in
+from gradscope_torch.bundle.reading import Bundle, casting_of, load_bundle, target
+from gradscope_torch.bundle.stands import Row, Unsaved
+from gradscope_torch.bundle.streams import read_streams
+from gradscope_torch.bundle.tensors import here
+from gradscope_torch.bundle.values import Reader
+from gradscope_torch.bundle.weights import fit, modules_of, other_numbers, weights_of
+from gradscope_torch.bundle.writing import STREAMS, TENSORS, WEIGHTS, versions
 from gradscope_torch.names import Names
-from gradscope_torch.replay import Failure, replayed
+from gradscope_torch.replay.births import Births
+from gradscope_torch.replay.calls import Call, Pass, Slot, versions_of
+from gradscope_torch.replay.run import Failure, replayed
+from gradscope_torch.replay.tape import Tape
 from gradscope_torch.source import Sources
-from gradscope_torch.tape import Call, Pass, Slot, Tape, versions_of
 
 COMPARED = ("phase", "op", "module", "parameter", "micro_batch", "culprit")
 """What two origins that are the same agree in: not in files and lines, which lie elsewhere."""

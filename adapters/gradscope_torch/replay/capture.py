@@ -9,7 +9,8 @@ import torch
 from gradscope.guard import guarded
 
 from gradscope_torch.mode import TapeMode
-from gradscope_torch.tape import Call, Pass, Tape
+from gradscope_torch.replay.calls import Call, Pass
+from gradscope_torch.replay.tape import Tape
 
 PART = "torch first cause"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gradscope_torch import patches
-from gradscope_torch.streams import same_streams
+from gradscope_torch.replay.streams import same_streams
 
 SIMPLE = (int, float, bool, str, tuple, type(None), Tensor)
 """What attributes of a module are put back: those that a forward pass replaces."""

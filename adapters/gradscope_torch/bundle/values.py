@@ -14,9 +14,9 @@ from gradscope.errors import BundleError
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from gradscope_torch.bundle_stands import Record, Row, Unsaved
-from gradscope_torch.bundle_tensors import Shelf, Unstorable, device_named, here
-from gradscope_torch.tape import Slot
+from gradscope_torch.bundle.stands import Record, Row, Unsaved
+from gradscope_torch.bundle.tensors import Shelf, Unstorable, device_named, here
+from gradscope_torch.replay.calls import Slot
 
 DTYPES = {str(d).removeprefix("torch."): d for d in vars(torch).values() if isinstance(d, torch.dtype)}
 LAYOUTS = {str(d).removeprefix("torch."): d for d in vars(torch).values() if isinstance(d, torch.layout)}

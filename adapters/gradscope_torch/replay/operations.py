@@ -56,6 +56,84 @@ WRITTEN = {
     "_cudnn_rnn": "lstm",
 }
 LINEAR = (torch.nn.Linear, torch.nn.Bilinear)
+UNWRITTEN = frozenset(
+    {
+        "lift_fresh",
+        "lift_fresh_copy",
+        "empty",
+        "empty_like",
+        "new_empty",
+        "empty_strided",
+        "new_empty_strided",
+        "empty_permuted",
+    }
+)
+STEEP = frozenset(
+    [
+        "sqrt",
+        "rsqrt",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "div",
+        "reciprocal",
+        "pow",
+        "norm",
+        "linalg_vector_norm",
+        "std",
+        "var",
+        "acos",
+        "asin",
+        "acosh",
+        "atanh",
+        "atan2",
+        "prod",
+        "cumprod",
+        "native_layer_norm",
+        "native_batch_norm",
+        "_fused_rms_norm",
+        "logit",
+        "erfinv",
+        "linalg_eigh",
+        "linalg_svd",
+        "linalg_inv_ex",
+    ]
+)
+"""Operations whose slope is infinite somewhere: what they were given is held until the replay ends."""
+OPAQUE = frozenset(
+    [
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "bmm",
+        "convolution",
+        "dot",
+        "exp",
+        "huber_loss",
+        "kl_div",
+        "linalg_vector_norm",
+        "mean",
+        "mkldnn_rnn_layer",
+        "mm",
+        "mse_loss",
+        "mv",
+        "native_batch_norm",
+        "native_group_norm",
+        "native_layer_norm",
+        "nll_loss2d_forward",
+        "nll_loss_forward",
+        "norm",
+        "pow",
+        "prod",
+        "smooth_l1_loss",
+        "std",
+        "sum",
+        "var",
+    ]
+)
+"""Operations that no infinite mask is meant for."""
+ADDING = frozenset({"addmm", "addbmm", "baddbmm", "addmv"})
+"""Products that are added to their first argument."""
 LOSSES = frozenset(
     {
         "nll_loss_forward",

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradscope_torch.tracer import Record, floats, plain, state_of
+from gradscope_torch.replay.tracer import Record
+from gradscope_torch.replay.values import floats, plain, state_of
 
 Found = tuple[str, Tensor | None]
 """(the reason, where the argument is to blame: a mask over the first tensor that the operation was given)."""

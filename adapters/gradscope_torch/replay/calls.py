@@ -1,0 +1,105 @@
+"""Calls: one call of a step, one backward pass, and how what they were given refers to what came before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradscope_torch.replay.streams import Streams
+
+PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, slice})
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What an earlier call returned, in the place of a tensor."""
+
+    number: int
+
+
+@dataclass(slots=True)
+class Call:
+    """One call. target: a module or a function. results: the slots of the tensors that it returned."""
+
+    target: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    results: tuple[int, ...] = ()
+    streams: Streams | None = None
+    """Those before a model was called."""
+    casting: tuple[Any, ...] | None = None
+    grad: bool = True
+    differentiable: bool = True
+    line: str | None = None
+    alive: Callable[[], Any] | None = None
+    used: bool = False
+    versions: tuple[int, ...] = ()
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether something that it was given has been written to since."""
+        return self.versions != versions_of(self.args, self.kwargs)
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is a model that was called."""
+        return isinstance(self.target, torch.nn.Module)
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Pass:
+    """One backward pass. losses: what backward() was called on: slots, or tensors whose making is not known. calls: how
+    many calls had been made by then. traceable: whether the losses can be made again. gradients: (slot of a model's
+    output, gradient that entered it), where something that is not known led to the losses too.
+    """
+
+    losses: tuple[Any, ...]
+    options: dict[str, Any]
+    calls: int
+    traceable: bool
+    gradients: list[tuple[int, Tensor]] = field(default_factory=list)
+
+
+def casting_now() -> tuple[Any, ...] | None:
+    """(device type, type, whether casts are cached) of the autocast that is on, or None."""
+    for device in ("cpu", "cuda"):
+        if torch.is_autocast_enabled(device):
+            return device, torch.get_autocast_dtype(device), torch.is_autocast_cache_enabled()
+    return None
+
+
+def versions_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...]:
+    """How often each tensor among some arguments has been written to."""
+    return tuple([v._version for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and not v.is_inference()])
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """The tensors in what a model or function returned, in an order that stays the same: in containers, dataclasses
+    and plain objects too."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for held in value.values():
+            yield from tensors_of(held)
+    elif isinstance(value, list | tuple):
+        for held in value:
+            yield from tensors_of(held)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for one in fields(value):
+            yield from tensors_of(getattr(value, one.name))
+
+
+def slots_of(value: Any) -> Iterator[Slot]:
+    """The slots in what a call was given."""
+    if isinstance(value, Slot):
+        yield value
+    elif isinstance(value, dict):
+        for held in value.values():
+            yield from slots_of(held)
+    elif isinstance(value, list | tuple):
+        for held in value:
+            yield from slots_of(held)
