@@ -13,7 +13,7 @@ from gradscope.errors import BundleError
 from gradscope_torch.bundle.functions import functions
 from gradscope_torch.bundle.streams import read_streams
 from gradscope_torch.bundle.tensors import DEVICES, Shelf
-from gradscope_torch.bundle.values import DTYPES, Reader
+from gradscope_torch.bundle.values import DEEPEST, DTYPES, Reader
 from gradscope_torch.bundle.weights import Plan
 from gradscope_torch.bundle.writing import (
     FORMAT,
@@ -30,6 +30,8 @@ from gradscope_torch.replay.calls import Slot
 
 LONGEST = 256 * 2**20
 """Bytes of bundle.json that are read at all."""
+DEEPEST_INDEX = 8 * DEEPEST
+"""Levels of bundle.json: a value takes four at most for each of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,17 @@ def index_of(path: Path) -> dict[str, Any]:
         index = json.loads(file.read_bytes().decode("utf-8"), parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{file}: is broken or truncated: no JSON: {str(error) or 'nested too deep'}") from error
+    if is_deep(index):
+        raise BundleError(f"{file}: is nested deeper than {DEEPEST_INDEX}")
     return expect(index, dict, str(file))
+
+
+def is_deep(index: Any) -> bool:
+    """Whether it is nested deeper than any index is."""
+    level = [index]
+    for _ in range(DEEPEST_INDEX):
+        level = [v for n in level if isinstance(n, dict | list) for v in (n.values() if isinstance(n, dict) else n)]
+    return bool(level)
 
 
 def no_constant(name: str) -> Any:
@@ -237,7 +249,8 @@ def casting_of(call: dict[str, Any], where: str) -> tuple[str, Any, bool] | None
     said = call.get("casting")
     if said is None:
         return None
-    if not isinstance(said, list) or len(said) != 3 or said[0] not in DEVICES or said[1] not in DTYPES:
+    known = isinstance(said, list) and len(said) == 3 and said[0] in DEVICES and isinstance(said[1], str)
+    if not known or said[1] not in DTYPES:
         raise BundleError(f"{where}: {str(said)!r:.80} is no autocast")
     return said[0], DTYPES[said[1]], bool(said[2])
 

@@ -148,7 +148,7 @@ class Reader:
             "unsaved": lambda v, _w, _d: Unsaved(str(v)),
             "tuple": lambda v, w, d: tuple(self.read(listed(v), w, d)),
             "slice": lambda v, w, d: slice(*self._exactly(3, v, w, d)),
-            "packed": lambda v, w, d: PackedSequence(*self._exactly(4, v, w, d)),
+            "packed": lambda v, w, d: packed(*self._exactly(4, v, w, d)),
             "dict": lambda v, w, d: {self.read(k, w, d): self.read(x, w, d) for k, x in listed(v)},
             "row": lambda v, w, d: Row.of(str(v["class"]), self._fields(v, w, d)),
             "record": lambda v, w, d: Record.of(str(v["class"]), self._fields(v, w, d)),
@@ -169,7 +169,7 @@ class Reader:
             return self._forms[form](value, where, depth + 1)
         except BundleError:
             raise
-        except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise BundleError(f"{where}: {str(value)!r:.80} is no {form}") from error
 
     def _exactly(self, count: int, value: Any, where: str, depth: int) -> list[Any]:
@@ -184,6 +184,23 @@ class Reader:
     @staticmethod
     def _array(tensor: Any) -> Any:
         return tensor.detach().cpu().numpy() if isinstance(tensor, Tensor) else tensor
+
+
+def packed(data: Any, sizes: Any, order: Any, back: Any) -> PackedSequence:
+    """A packed sequence. Raises TypeError and ValueError for parts that make none."""
+    if not isinstance(data, Tensor | Slot) or not isinstance(sizes, Tensor):
+        raise TypeError
+    counts = sizes.tolist() if sizes.dtype is torch.int64 and sizes.dim() == 1 else []
+    if not counts or counts != sorted(counts, reverse=True) or counts[-1] < 1:
+        raise ValueError
+    if isinstance(data, Tensor) and (not data.dim() or len(data) != sum(counts)):
+        raise ValueError
+    for one in (order, back):
+        if isinstance(one, Tensor) and sorted(one.tolist()) != list(range(counts[0])):
+            raise ValueError
+        if not (one is None or isinstance(one, Tensor)):
+            raise TypeError
+    return PackedSequence(data, sizes, order, back)
 
 
 def listed(value: Any) -> list[Any]:

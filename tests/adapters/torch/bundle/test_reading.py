@@ -180,6 +180,19 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "a call of nothing": (lambda i: i["calls"].append({"args": []}), "its target"),
     "a model that is none": (lambda i: i["calls"][0].update(model=1), "model 1 is none of the 1 that were saved"),
     "an autocast that is none": (lambda i: first(i).update(casting=["cpu", "save", 1]), "no autocast"),
+    "an autocast to a list": (lambda i: first(i).update(casting=["cpu", [], True]), "no autocast"),
+    "an autocast on a list": (lambda i: first(i).update(casting=[[], "bfloat16", True]), "no autocast"),
+    "a packed of numbers": (lambda i: first(i)["kwargs"].update(d={"packed": [1, 2, None, None]}), "is no packed"),
+    "a packed without sizes": (
+        lambda i: first(i)["kwargs"].update(d={"packed": [{"tensor": "0"}, None, None, None]}),
+        "is no packed",
+    ),
+    "a packed of other sizes": (
+        lambda i: first(i)["kwargs"].update(d={"packed": [{"tensor": "0"}, {"tensor": "0"}, None, None]}),
+        "is no packed",
+    ),
+    "lists without end": (lambda i: i.update(other=deep(600)), "is nested deeper than"),
+    "results in results": (lambda i: first(i).update(results=deep(250)), "no new slots"),
     "streams that are none": (lambda i: i["calls"][0].update(streams={}), "random streams"),
     "a stream outside of its words": (lambda i: i["calls"][0]["streams"].update(numpy=[9999, 0, 0.0]), "Twister"),
     "a stream before its words": (lambda i: i["calls"][0]["streams"].update(numpy=[-5, 0, 0.0]), "Twister"),
@@ -219,6 +232,14 @@ def nested(depth: int) -> Any:
     return value
 
 
+def deep(depth: int) -> Any:
+    """Lists in lists."""
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize("what", CHANGES)
 def test_an_index_that_cannot_be_is_refused_though_its_checksum_is_right(bundle: Path, what: str) -> None:
     change, words = CHANGES[what]
@@ -251,6 +272,8 @@ JUNK = (
     {"slot": 0},
     {"tensor": "0"},
     {"size": [2, 3]},
+    {"packed": [{"tensor": "0"}, {"tensor": "1"}, None, None]},
+    [[[[[[[[]]]]]]]],
 )
 
 

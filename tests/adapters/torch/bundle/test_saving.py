@@ -190,7 +190,7 @@ def test_without_safetensors_it_is_told_before_the_training(tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
-def test_an_origin_of_an_earlier_step_is_not_that_of_the_bundle(tmp_path: Path) -> None:
+def test_the_origin_in_a_bundle_is_that_of_its_own_step(tmp_path: Path) -> None:
     net = nn.Linear(3, 1)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
@@ -205,5 +205,7 @@ def test_an_origin_of_an_earlier_step_is_not_that_of_the_bundle(tmp_path: Path) 
         optimizer.step()
     assert not scope.failures, scope.failures
     (bundle,) = map(load_bundle, tmp_path.iterdir())
-    assert bundle.origin is None or bundle.origin["op"] == "sqrt"
-    assert [c["function"] for c in bundle.index["calls"][1:]][:2] == ["torch.Tensor.sub", "torch.Tensor.sqrt"]
+    assert bundle.step == 3  # the fourth that the scaler skipped
+    assert bundle.origin is not None
+    assert (bundle.origin["step"], bundle.origin["op"]) == (3, "div")
+    assert [c["function"] for c in bundle.index["calls"][1:]][:1] == ["torch.Tensor.div"]
