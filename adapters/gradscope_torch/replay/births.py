@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from gradscope_torch.names import Names
 from gradscope_torch.replay.arguments import arguments_of, batch_size
 from gradscope_torch.replay.calls import Call
+from gradscope_torch.replay.memory import covers, same_place
 from gradscope_torch.replay.operations import LOSSES, differentiated, written
 from gradscope_torch.replay.reasons import reason_of, reason_of_slope
 from gradscope_torch.replay.run import Failure, unwrapped
@@ -70,7 +72,7 @@ class Births:
     # -- which record ----------------------------------------------------------------------------------------------
 
     def _birth(self) -> Record | None:
-        waiting = [at for t in self.failure.targets if (at := self.failure.tracer.made_by(t)) is not None]
+        waiting = [at for t in self.failure.targets for at in self.failure.tracer.made_by(t)]
         seen: set[int] = set()
         births = []
         while waiting:
@@ -136,19 +138,20 @@ class Births:
 
     def _foreign(self, tensor: Tensor, birth: Record) -> Origin | None:
         """Weights that were broken before, or data that was."""
-        key = key_of(tensor)
-        for module in {id(c.target): c.target for c in self.tape.calls if c.is_model}.values():
-            for p in unwrapped(module).parameters():
-                if key_of(p) == key:
-                    return self._weights(p)
-            for path, b in unwrapped(module).named_buffers():
-                if key_of(b) == key:
-                    return self._buffer(unwrapped(module), path, b)
+        candidates = list(self._candidates(birth))
+        found = holder(tensor, [held for held, _ in candidates])
+        return next((tell() for held, tell in candidates if held is found), None)
+
+    def _candidates(self, birth: Record) -> Iterator[tuple[Tensor, Callable[[], Origin]]]:
+        """(what a step was given, what is told of it), in the order in which they are believed."""
+        for module in {id(c.target): unwrapped(c.target) for c in self.tape.calls if c.is_model}.values():
+            for p in module.parameters():
+                yield p, partial(self._weights, p)
+            for path, b in module.named_buffers():
+                yield b, partial(self._buffer, module, path, b)
         for call in self.tape.calls:
-            for name, held in arguments_of(call):
-                if key_of(held) == key:
-                    return self._data(name, held, call, birth)
-        return None
+            for name, given in arguments_of(call):
+                yield given, partial(self._data, name, given, call, birth)
 
     def _weights(self, parameter: Tensor) -> Origin:
         name, _ = self.names.parameter(parameter, "")
@@ -246,6 +249,15 @@ class Births:
         features = features_of(bad) if size and bad.dim() > 1 and bad.shape[0] == size else ()
         whole = bad.dim() > 1 and len(features) == bad.shape[1 if bad.dim() > 3 else -1]
         return {"samples": rows_of(bad, size), "features": () if whole else features}
+
+
+def holder(tensor: Tensor, candidates: Iterable[Tensor]) -> Tensor | None:
+    """The candidate that is not finite and whose memory a tensor is: the same, or that which holds all of it, or a
+    part of it."""
+    near = [c for c in candidates if key_of(c) == key_of(tensor) and floats(c) and state_of(c)]
+    same = [c for c in near if same_place(c, tensor)]
+    around = [c for c in near if covers(c, tensor)]
+    return next(iter((*same, *around, *near)), None)
 
 
 def operands(record: Record) -> tuple[Operand, ...]:

@@ -36,7 +36,6 @@ WRITTEN = {
     "native_dropout": "dropout",
     "nll_loss_forward": "nll_loss",
     "nll_loss2d_forward": "nll_loss",
-    "nll_loss": "nll_loss",
     "nll_loss2d": "nll_loss",
     "linalg_vector_norm": "norm",
     "linalg_norm": "norm",
@@ -132,6 +131,25 @@ OPAQUE = frozenset(
     ]
 )
 """Operations that no infinite mask is meant for."""
+SCALING = frozenset(
+    [
+        "abs",
+        "div",
+        "log",
+        "log1p",
+        "mul",
+        "neg",
+        "reciprocal",
+        "rsub",
+        "sigmoid",
+        "sign",
+        "sqrt",
+        "square",
+        "sub",
+        "tanh",
+    ]
+)
+"""Operations that prepare data: masks are added to scores instead."""
 ADDING = frozenset({"addmm", "addbmm", "baddbmm", "addmv"})
 """Products that are added to their first argument."""
 LOSSES = frozenset(
@@ -158,7 +176,7 @@ def written(op: str, module: torch.nn.Module | None = None) -> str:
     if isinstance(module, torch.nn.RNNBase):
         return module.mode.lower().partition("_")[0]
     name = op.removesuffix("_") if not op.endswith("__") else op
-    name = WRITTEN.get(name, name.lstrip("_") if name not in WRITTEN else name)
+    name = WRITTEN.get(name, name.lstrip("_"))
     if name == "matmul" and isinstance(module, LINEAR):
         return "linear"
     if name == "conv":

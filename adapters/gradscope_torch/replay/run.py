@@ -69,9 +69,10 @@ class Replay:
 
     def _call(self, call: Call, at: int) -> None:
         self.tracer.call = at
-        self.tracer.in_model = call.is_model
         target = unwrapped(call.target) if call.is_model else call.target
         args, kwargs = self._filled(call.args), self._filled(call.kwargs)
+        if call.is_model:
+            self.tracer.model_begins((args, kwargs))
         with situation(call):
             result = target(*args, **kwargs)
         made = [args[0]] if len(call.results) == 1 and result is None else list(tensors_of(result))
@@ -132,7 +133,7 @@ class Replay:
 
     def _order(self, gradient: Tensor) -> int:
         found = self.tracer.made_by(gradient)
-        return len(self.tracer.records) if found is None else found
+        return max(found, default=len(self.tracer.records))
 
     def _weights(self, options: dict[str, Any], count: int) -> list[Any]:
         given = options.get("grad_tensors")

@@ -17,13 +17,15 @@ from torch.nn.modules import module as torch_module
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradscope_torch.names import Names
-from gradscope_torch.replay.operations import ADDING, OPAQUE, STEEP, UNWRITTEN
+from gradscope_torch.replay.memory import Memory
+from gradscope_torch.replay.operations import ADDING, OPAQUE, SCALING, STEEP, UNWRITTEN
 from gradscope_torch.replay.places import Place, kwargs_of, place_of
 from gradscope_torch.replay.values import (
     BAD,
     MASKED,
     flat,
     floats,
+    is_feature,
     is_mask,
     is_zero_one,
     key_of,
@@ -82,7 +84,8 @@ class Tracer(TorchDispatchMode):
         self._newest = -1
         self._looking = False
         self._layers: dict[int, torch.nn.Module] = {}
-        self._made: dict[int, tuple[Tensor, int, int]] = {}
+        self._memory = Memory()
+        self._given: set[int] = set()
         self._handles: list[Any] = []
 
     def __enter__(self) -> Any:
@@ -121,10 +124,14 @@ class Tracer(TorchDispatchMode):
         if self.in_model and not any(True for _ in module.children()):
             self.last_layer = module
 
-    def made_by(self, tensor: Tensor) -> int | None:
-        """The index of the record that made a tensor which is not finite."""
-        known = self._made.get(key_of(tensor))
-        return known[2] if known is not None and known[1] == BAD else None
+    def made_by(self, tensor: Tensor) -> list[int]:
+        """The indices of the records that made a tensor which is not finite: several, where each wrote a part of it."""
+        return [w.at for w in self._memory.of(tensor) if w.state == BAD]
+
+    def model_begins(self, given: Any) -> None:
+        """A model is called by the step. given: its arguments."""
+        self.in_model = True
+        self._given = {key_of(t) for t in floats(given)}
 
     # -- operations ------------------------------------------------------------------------------------------------
 
@@ -150,28 +157,41 @@ class Tracer(TorchDispatchMode):
             return
         if not backward:
             self._label(site, args, result)
-        bad = [t for t in floats(result) if state_of(t) == BAD]
+        bad = []
+        for tensor in floats(result):
+            if state_of(tensor) == BAD:
+                bad.append(tensor)
+            elif given is not None:
+                self._memory.forget(tensor)
+        if given is None:
+            given = self._bad_inputs(args, kwargs) if bad else []
+            taken = {key_of(t) for t in given}
+            bad = [t for t in bad if key_of(t) not in taken]  # views, which write nothing
         if not bad:
             return
-        if given is None:
-            given = self._bad_inputs(args, kwargs)
         name = node.name() if backward and node is not None else ""
         record = Record(len(self.records), op, func, args, kwargs, bad, site, backward, name)
         meant = not backward and self.in_model and not self._opaque(op, args)
         for tensor in given:
-            known = self._made.get(key_of(tensor))
-            if known is None and meant and is_mask(tensor):
+            writes = self._memory.of(tensor)
+            if not writes and meant and self._is_mask(tensor, op, args):
                 record.masked = True
-            elif known is None:
+            elif not writes:
                 record.foreign.append(tensor)
-            elif known[1] == MASKED:
-                record.masked = True
-            else:
-                record.made_by.append(known[2])
+            record.masked |= any(w.state == MASKED for w in writes)
+            record.made_by += [w.at for w in writes if w.state == BAD]
         record.state = self._state(record, args, kwargs)
         self.records.append(record)
         for tensor in bad:
-            self._made[key_of(tensor)] = (tensor, record.state, record.at)
+            self._memory.wrote(tensor, record.state, record.at)
+
+    def _is_mask(self, tensor: Tensor, op: str, args: Any) -> bool:
+        """Whether infinities that came from outside are there on purpose: not in what a model was given as data."""
+        if not is_mask(tensor):
+            return False
+        alone = len(floats(args)) == 1
+        prepared = op.rstrip("_") in SCALING or (alone and op.rstrip("_") == "add")
+        return not (prepared and key_of(tensor) in self._given and is_feature(tensor))
 
     def _label(self, site: Site, args: Any, result: Any) -> None:
         """Notes which layer a tensor comes from: that which made it, or the one that its first input comes from."""
@@ -211,10 +231,10 @@ class Tracer(TorchDispatchMode):
         return op in OPAQUE
 
     def _known_state(self, tensor: Tensor) -> int:
-        known = self._made.get(key_of(tensor))
-        if known is None:
+        writes = self._memory.of(tensor)
+        if not writes:
             return MASKED if is_mask(tensor) else BAD
-        return known[1]
+        return BAD if any(w.state == BAD for w in writes) else MASKED
 
     def _bad_inputs(self, args: Any, kwargs: Any) -> list[Tensor]:
         return [t for t in floats((args, kwargs)) if state_of(t) == BAD]

@@ -45,10 +45,16 @@ def state_of(tensor: Tensor) -> int:
 def is_mask(tensor: Tensor) -> bool:
     """Whether what is not finite in a tensor that came from outside is meant so: a number by itself, or -inf alone."""
     values = plain(tensor)
-    infinite = torch.isinf(values)
     if bool(torch.isnan(values).any()):
         return False
-    return tensor.dim() == 0 or bool((values[infinite] < 0).all())
+    return tensor.dim() == 0 or (not values.is_complex() and not bool((values == float("inf")).any()))
+
+
+def is_feature(tensor: Tensor) -> bool:
+    """Whether a tensor that is_mask() looks like data: less than half of it is infinite, and the rest differs."""
+    values = plain(tensor)
+    rest = values[torch.isfinite(values)]
+    return tensor.dim() > 0 and 2 * rest.numel() > values.numel() and bool((rest != rest[0]).any())
 
 
 def is_zero_one(tensor: Tensor) -> bool:
