@@ -1,12 +1,33 @@
-"""Hook: what is put on an object of the user's. It survives copying, and torch.compile does not see it."""
+"""Hook: what is put on an object of the user's. It survives copying; torch.compile and torch.jit do not see it."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+
+
+class Hearing(threading.local):
+    """Whether this thread is heard."""
+
+    def __init__(self) -> None:
+        self.off = False
+
+
+hearing = Hearing()
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Inside, no hook and no function mode of any observer hears of this thread: a step is run again."""
+    before, hearing.off = hearing.off, True
+    try:
+        yield
+    finally:
+        hearing.off = before
 
 
 def hidden(action: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,7 +49,8 @@ class Hook:
     """A hook that can be pickled and copied with the object it sits on: the copy does nothing, and loads where there is
     no gradscope.
 
-    Inside what torch.compile traces it does nothing either, so that no graph breaks; it gives None always.
+    Inside what torch.compile traces it does nothing either, so that no graph breaks, nor in torch.jit.trace, nor while
+    a step is run again; it gives None always.
     """
 
     __slots__ = ("action",)
@@ -38,7 +60,7 @@ class Hook:
         self.action = hidden(action)
 
     def __call__(self, *args: Any) -> None:
-        if not torch.compiler.is_dynamo_compiling():
+        if not (torch.compiler.is_dynamo_compiling() or torch.jit.is_tracing() or hearing.off):
             self.action(*args)
 
     def __reduce__(self) -> Any:

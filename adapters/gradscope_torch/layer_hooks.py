@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from gradscope.guard import guarded
 
-from gradscope_torch import compiling
+from gradscope_torch import compiling, scripting
 from gradscope_torch.compiling import Passage, Regions, take_away
 from gradscope_torch.hook import Hook
 from gradscope_torch.recorder import MODULES, Recorder
@@ -40,10 +40,12 @@ class LayerHooks:
         self.switch = guarded(MODULES, failures, self._switch)
         """Called after each step: which hooks does the next one want?"""
         compiling.listen(self._made)
+        scripting.allow(self)
 
     def close(self) -> None:
         """Takes every hook away."""
         compiling.unlisten(self._made)
+        scripting.disallow(self)
         self._remove()
         held = compiling.callbacks()
         if self._begins in held.start_callbacks:

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack,
 
 from gradscope_torch.forward import Forward
 from gradscope_torch.functions import INTERESTING
+from gradscope_torch.hook import hearing
 
 
 class OwnMode(TorchFunctionMode):
@@ -63,7 +64,8 @@ class FunctionMode(OwnMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
-        if self.forward.active and name in INTERESTING and torch.is_grad_enabled() and os.getpid() == self._process:
+        wanted = self.forward.active and name in INTERESTING and not hearing.off
+        if wanted and torch.is_grad_enabled() and os.getpid() == self._process:
             self.observe(self.forward, name, args, kwargs, result)
         return result
 

@@ -15,6 +15,7 @@ from torch.nn.modules import module as torch_module
 from torch.optim import optimizer as torch_optimizer
 
 from gradscope_torch.failure import failed_in
+from gradscope_torch.hook import hearing
 from gradscope_torch.names import Names
 from gradscope_torch.recorder import Recorder
 from gradscope_torch.replay.capture import PART
@@ -62,6 +63,8 @@ class Session:
         self.scope.failed_in = failed_in(error, self.names) or self.scope.failed_in
 
     def _enter(self, module: torch.nn.Module, args: Any) -> None:
+        if hearing.off:
+            return
         if not self.recorder.forward.stack:
             self.recorder.meet(module, sys._getframe(1))
         self.recorder.enter(module)
@@ -73,6 +76,8 @@ class Session:
             capture.enter(module, args, kwargs_of(frame))
 
     def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
+        if hearing.off:
+            return
         self.recorder.leave(module, args, output)
         self.recorder.capture.leave(module, output)
 

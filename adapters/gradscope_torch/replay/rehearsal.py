@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gradscope_torch import patches
+from gradscope_torch.hook import unheard
 from gradscope_torch.replay.streams import same_streams
 
 SIMPLE = (int, float, bool, str, tuple, type(None), Tensor)
@@ -25,6 +26,7 @@ def rehearsal(models: Iterable[torch.nn.Module], leaves: Iterable[Tensor]) -> It
     with contextlib.ExitStack() as stack:
         stack.enter_context(same_streams())
         stack.enter_context(patches.unheard())
+        stack.enter_context(unheard())
         stack.enter_context(torch.enable_grad())
         stack.enter_context(uncompiled())
         stack.enter_context(same_gradients(list(parameters.values())))
