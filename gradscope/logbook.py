@@ -33,7 +33,7 @@ class Logbook:
     def written(self, history: History) -> None:
         """Rows were added to a history."""
         after = self._last.setdefault(id(history), -1)
-        lead = PREFIX if next(iter(self._last)) == id(history) else f"{PREFIX}{objective_of(history)}/"
+        lead = lead_of(history, first=next(iter(self._last)) == id(history))
         points = points_after(history, after, each=self.each)
         if not points:
             return
@@ -55,9 +55,10 @@ class Logbook:
         return {PREFIX + key: value for key, value in counted(self.judge()).items()}
 
 
-def objective_of(history: History) -> str:
-    """What the keys of a further optimizer are led by: "Adam 2" is Adam_2."""
-    return str(history.facts.get("objective", "")).replace(" ", "_")
+def lead_of(history: History, *, first: bool) -> str:
+    """What the keys of an optimizer begin with: PREFIX, and for any but the first its name ("Adam 2" is Adam_2)."""
+    name = str(history.facts.get("objective", "")).replace(" ", "_")
+    return PREFIX if first else f"{PREFIX}{name}/"
 
 
 def writer_of(given: Any) -> Writer:

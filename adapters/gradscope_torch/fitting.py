@@ -12,6 +12,7 @@ from gradscope.accidents import accidents_of
 from gradscope.diagnosis import check_settings
 from gradscope.errors import UsageError
 from gradscope.guard import guarded
+from gradscope.logbook import PREFIX, lead_of
 from gradscope.metrics import counted, next_count, points_after
 from gradscope.plugins import plugins
 from gradscope.report import Report
@@ -21,8 +22,6 @@ from gradscope.settings import Settings
 from gradscope.verdict import Severity
 
 from gradscope_torch.watch import Watch
-
-PREFIX = "gradscope/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +116,10 @@ class Fitting:
         if scope.watched is not None:
             scope.watched.flush()
         for number, history in enumerate(scope.histories):
-            lead = f"{str(history.facts['objective']).replace(' ', '_')}/" if number else ""
+            lead = lead_of(history, first=not number)
             for point in points_after(history, self._last.get(number, -1), each=self.wishes.log_parameters):
                 self._last[number] = point.step
-                found |= {PREFIX + lead + self.named(key): value for key, value in point.values.items()}
+                found |= {lead + self.named(key): value for key, value in point.values.items()}
         if found:
             found |= {PREFIX + key: value for key, value in self._counts.items()}
             self._counts = {}

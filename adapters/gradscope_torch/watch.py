@@ -20,7 +20,8 @@ from gradscope_torch.source import Sources
 
 
 class Watch:
-    """The hooks of one watch. On ordinary steps only the optimizer's two hooks and backward are heard."""
+    """The hooks of one watch. On ordinary steps only the optimizer's two hooks and backward are heard, and, unless what
+    is not finite is to be ignored, the two hooks of RootHooks and what is called between a model and backward."""
 
     def __init__(self, scope: Scope, model: torch.nn.Module | list[torch.nn.Module], optimizer: Any):
         models = list(model) if isinstance(model, list | tuple) else [model]

@@ -36,7 +36,7 @@ DEEPEST_INDEX = 8 * DEEPEST
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle as read. index: what bundle.json says, checked. plans, prefixes: of its models."""
+    """A bundle as read. index: what bundle.json says, checked. plans: of its models."""
 
     path: Path
     index: dict[str, Any]

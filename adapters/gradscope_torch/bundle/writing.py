@@ -31,6 +31,7 @@ from gradscope_torch.replay.arguments import arguments_of
 from gradscope_torch.replay.calls import Call, Pass
 from gradscope_torch.replay.run import needed, unwrapped
 from gradscope_torch.replay.tape import Tape
+from gradscope_torch.sharding import is_sharded
 
 FORMAT = 1
 INDEX = "bundle.json"
@@ -221,7 +222,8 @@ def roots_of(tape: Tape, names: Names) -> list[tuple[torch.nn.Module, str]]:
         held = next(((r, n) for r, n in roots if any(unwrapped(m) is target for m in r.modules())), None)
         root, name = held or (target, names.module(target) or type(target).__name__.lower())
         found.setdefault(id(root), (root, name))
-    if any(hasattr(p, "full_tensor") for root, _ in found.values() for p in root.parameters()):
+    whole = [root for root, _ in names.roots.values() if id(unwrapped(root)) in found]
+    if is_sharded([*whole, *(root for root, _ in found.values())]):
         raise BundleError("its weights are sharded over processes, and none of them holds the whole of it")
     return list(found.values())
 
