@@ -76,8 +76,8 @@ class StepHook(Hook):
 
     __slots__ = ()
 
-    def __call__(self, *args: Any) -> None:
-        self.action(*args)
+    def __call__(self, *args: Any) -> Any:
+        return self.action(*args)
 
     def __deepcopy__(self, memo: Any) -> StepHook:
         return StepHook(nothing)

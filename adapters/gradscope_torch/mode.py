@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack,
 from gradscope_torch.forward import Forward
 from gradscope_torch.functions import INTERESTING
 from gradscope_torch.hook import hearing
+from gradscope_torch.replay.streams import DRAWING, current_streams
 
 
 class OwnMode(TorchFunctionMode):
@@ -81,15 +82,17 @@ class TapeMode(OwnMode):
     """Passes every call through unchanged and tells a tape of it, while it is open."""
 
     def __init__(self, note: Callable[..., None]):
-        """note(func, args, kwargs, result) is told of every call."""
+        """note(func, args, kwargs, result, streams) is told of every call; streams: those before, of one that draws."""
         super().__init__()
         self.note = note
         self.open = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        draws = self.open and getattr(func, "__name__", "") in DRAWING
+        streams = current_streams(beside=False) if draws else None
         result = func(*args, **kwargs) if kwargs else func(*args)
         if self.open and os.getpid() == self._process:
-            self.note(func, args, kwargs or {}, result)
+            self.note(func, args, kwargs or {}, result, streams)
         return result
 
 

@@ -222,10 +222,23 @@ class Objective:
         factor = scale.item()
         return [n / factor if factor else math.nan for n in norms]
 
-    @property
-    def norms(self) -> Any:
-        """The gradient norms of the running step; () where there are none yet."""
-        return () if self._row is None else self._row.norms
+    def own_norms(self) -> list[Any]:
+        """The gradient norms of the running step, of the parameters that the optimizer holds."""
+        if self._row is None:
+            return []
+        norms, own = self._row.norms, [at for at, k in enumerate(self._row.present) if self.optimized[k]]
+        if isinstance(norms, Tensor):
+            return [norms[own]] if own else []
+        return [norms[at] for at in own]
+
+    def confirms_bad(self, losses: list[tuple[Any, Any]]) -> bool:
+        """Whether the values bear out norms that are not finite: off the host, float32 norms may have overflowed."""
+        if all(p.device.type == "cpu" for p in self._own):
+            return True
+        gradients = [p.grad for p in self._own if p.grad is not None]
+        bad = [~torch.isfinite(measure.dense_values(g)).all() for g in gradients]
+        bad += [~torch.isfinite(torch.as_tensor(loss)).all() for loss, _ in losses]
+        return any(bool(b) for b in bad)
 
     def after_step(self, full: bool, direction: bool, notes: list[Note], classes: list[tuple[str, Tensor]]) -> None:
         """Completes the row: loss, rate, and on full steps updates, gradients in detail, and notes."""

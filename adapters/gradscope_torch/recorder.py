@@ -70,6 +70,8 @@ class Recorder:
         self._turns = Turns()
         self._closure: Any = None
         """The optimizer whose step is running, when it evaluates a closure."""
+        self._broken = False
+        """Whether the loss of the step that a scaler skipped was no number."""
         self._made = 0
         self._held = 0
         self._by_optimizer: dict[int, Objective] = {}
@@ -169,11 +171,14 @@ class Recorder:
         if not self.stepped and self.wanted(optimizer):
             self._scaler_ended_safely(optimizer)
             self._count(optimizer)
+            objective = self._by_optimizer.get(id(optimizer))
+            if self._broken and objective is not None and self.scope.accidents.policy == "raise":
+                self.sentinel.refuse(objective)
 
     def _scaler_ended(self, optimizer: Any) -> None:
         objective = self.objective(optimizer)
         objective.skipped = True
-        self.sentinel.skipped_by_scaler(objective, True)
+        self._broken = self.sentinel.skipped_by_scaler(objective, True, self._losses(objective))
         full = self.schedule(objective.step)
         objective.before_step(full)
         self._finish(objective, full)
@@ -227,14 +232,19 @@ class Recorder:
             self._reach.parameters = list({id(p): p for o in self.order for p in o.parameters}.values())
         self._open = None
 
-    def step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """The optimizer's step begins. What steps is noted here, where no failing observer can disturb it."""
+    def step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        """The optimizer's step begins. What steps is noted here, where no failing observer can disturb it. Gives the
+        arguments that it is to be called with, where those are others."""
         self.capture.quiet()
+        self.sentinel.step_begins()
         if self._running.begins(optimizer) and self.wanted(optimizer):
             self._step_begins_safely(optimizer, args, kwargs)
             self._closure = optimizer if has_closure(args, kwargs) else None
             if self._closure is None:
-                self._look_for_accident(optimizer)
+                stand_in = self._look_for_accident(optimizer)
+                if stand_in is not None:
+                    return (stand_in, *args[1:]), kwargs
+        return None
 
     def evaluated(self, optimizer: Any) -> None:
         """Gradients have come to be inside a step with a closure; the weights change next. Raises NonFiniteError."""
@@ -242,23 +252,30 @@ class Recorder:
             self._evaluated_safely(optimizer)
             self._look_for_accident(optimizer)
 
-    def _look_for_accident(self, optimizer: Any) -> None:
+    def _look_for_accident(self, optimizer: Any) -> Any:
         """Looks whether the step is finite, and does what was asked for where it is not. Raises NonFiniteError."""
         objective = self._by_optimizer.get(id(optimizer))
         if objective is None or not self.scope.accidents.sought or STEPS in self.scope.failures:
-            return
-        losses = self.passes.losses if self.passes.count else self.shared[0]
-        bad = self.sentinel.failing(objective.norms, losses)
+            return None
+        losses = self._losses(objective)
+        bad = self.sentinel.failing(objective, losses)
         skips = bad and bool(objective.skipped)
-        self.sentinel.skipped_by_scaler(objective, skips)
-        if skips or not bad:
-            return
+        broken = self.sentinel.skipped_by_scaler(objective, skips, losses)
+        if not bad or (skips and not broken):
+            return None
+        closure = self._closure is not None
         try:
-            self.sentinel.accident(objective, optimizer)
+            return self.sentinel.accident(objective, optimizer, closure=closure)
         except NonFiniteError:
             self._running.clear()
             self._finish_safely(objective, False, True)
             raise
+
+    def _losses(self, objective: Objective) -> list[tuple[Any, Any]]:
+        """The losses since the last step; none where another optimizer may have stepped by them."""
+        if any(o is not objective and o.optimizer is not None for o in self.order):
+            return []
+        return self.passes.losses if self.passes.count else self.shared[0]
 
     def _look_for_replaced(self) -> None:
         """Whether a model holds other parameters than at the last look."""

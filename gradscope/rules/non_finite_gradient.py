@@ -24,7 +24,7 @@ def non_finite_gradient(history: History, *, persistent: float = 0.5, fewest: in
     search for a scale counts as failed. A sound scaler skips a handful of steps at the beginning and then one in two
     thousand.
 
-    Not flagged: the first skipped steps of a loss scaler.
+    Not flagged: the first skipped steps of a loss scaler, however many, where the last step was sound.
 
     References: Micikevicius et al. (2018) Mixed precision training, arXiv:1710.03740.
     """
@@ -34,7 +34,7 @@ def non_finite_gradient(history: History, *, persistent: float = 0.5, fewest: in
     skipped = history.run_at("skipped", "gradient") == 1
     rows = bad.any(axis=1)
     used = rows & ~skipped
-    if not used.any() and not (rows.size >= fewest and rows.mean() >= persistent):
+    if not used.any() and not (rows.size >= fewest and rows.mean() >= persistent and bad[-1].any()):
         return
     row = int(np.flatnonzero(used if used.any() else rows)[0])
     if history.run_at("loss_nonfinite", "gradient")[row] != 1:

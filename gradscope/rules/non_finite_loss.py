@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,7 +27,8 @@ def non_finite_loss(history: History, *, near_zero: float = 1e-6) -> Iterator[Ev
     Thresholds: near_zero, the argument of an unprotected log at which float32 (resolution 6e-8 next to one) is a few
     roundings away from log(0).
 
-    Not flagged: a step that a loss scaler skipped, unless at least half of the steps are lost that way.
+    Not flagged: an infinite loss of a step that a loss scaler skipped, unless at least half of the steps are lost that
+    way. One that is no number is a warning there: no scale cures it.
 
     References: Goldberg (1991) What every computer scientist should know about floating-point arithmetic,
     doi:10.1145/103162.103163.
@@ -44,6 +47,13 @@ def non_finite_loss(history: History, *, near_zero: float = 1e-6) -> Iterator[Ev
         yield Evidence(
             "loss", value, "is not", 0.0, step, role=Role.HARM, detail=f"{int(bad.sum())} of {len(bad)} steps"
         )
+        return
+    broken = bad & np.isnan(history.run("loss"))
+    if broken.any():
+        step = int(history["step"].steps[int(np.argmax(broken))])
+        detail = f"{int(broken.sum())} of {len(bad)} steps, which the loss scaler skipped"
+        yield Evidence("loss", math.nan, "is not", 0.0, step, detail=detail)
+        yield from (replace(e, role=Role.CAUSE) for e in born(history, step))
         return
     table = history["loss"]
     for i, site in enumerate(table.subjects):

@@ -21,11 +21,19 @@ def sick(value: float = math.nan, **changes) -> History:
 
 
 def skipping(bad: int, steps: int = 100, **facts) -> History:
-    """The first `bad` steps overflow and are skipped by a loss scaler."""
-    first = np.arange(steps) < bad
-    return healthy_run(
-        steps, loss=stuck(steps), gradients={"second.weight": bad_in(first, math.inf)}, run={"skipped": first}, **facts
-    )
+    """The last `bad` steps overflow and are skipped by a loss scaler."""
+    return skipped_where(np.arange(steps) >= steps - bad, **facts)
+
+
+def skipped_where(bad, **facts) -> History:
+    """Some steps overflow and are skipped by a loss scaler."""
+    gradients = {"second.weight": bad_in(bad, math.inf)}
+    return healthy_run(len(bad), loss=stuck(len(bad)), gradients=gradients, run={"skipped": bad}, **facts)
+
+
+def test_a_scaler_that_has_found_its_scale_is_sound_however_long_it_took():
+    assert not found(non_finite_gradient, skipped_where(np.arange(12) < 8))
+    assert found(non_finite_gradient, skipped_where(np.arange(12) > 3))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

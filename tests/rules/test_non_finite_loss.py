@@ -51,8 +51,15 @@ def test_data_that_is_not_finite_is_told_instead_of_a_module():
 @pytest.mark.parametrize(("skipped", "flagged"), [(50, True), (49, False)])
 def test_steps_that_a_loss_scaler_skipped_count_from_half_of_the_run_on(skipped, flagged):
     first = np.arange(100) < skipped
-    history = healthy_run(loss=np.where(first, math.nan, 1.0), run={"skipped": first})
+    history = healthy_run(loss=np.where(first, math.inf, 1.0), run={"skipped": first})
     assert bool(found(non_finite_loss, history)) is flagged
+
+
+def test_a_loss_that_is_no_number_is_a_cause_where_a_loss_scaler_skipped_the_step():
+    broken = np.arange(100) % 30 == 9
+    history = healthy_run(loss=np.where(broken, math.nan, 1.0), run={"skipped": broken})
+    assert signs(non_finite_loss, history) == {("loss", None, "cause")}
+    assert [e.step for e in found(non_finite_loss, history)] == [9]
 
 
 @pytest.mark.parametrize(("margin", "flagged"), [(0.9e-6, True), (1.1e-6, False)])

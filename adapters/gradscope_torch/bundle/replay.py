@@ -218,7 +218,7 @@ class Builder:
             grad=said["grad"],
             differentiable=said["differentiable"],
             line=said["line"],
-            versions=(-1,) if said["overwritten"] else versions_of(args, kwargs),
+            versions=(-1,) if said["overwritten"] else versions_of((*args, *kwargs.values())),
         )
 
     def _pass(self, said: dict[str, Any], where: str) -> Pass:

@@ -12,13 +12,13 @@ from gradscope.origin import Operand, Origin
 from torch import Tensor
 
 from gradscope_torch.names import Names
-from gradscope_torch.replay.arguments import arguments_of, batch_size
+from gradscope_torch.replay.arguments import arguments_of, batch_of
 from gradscope_torch.replay.calls import Call
 from gradscope_torch.replay.memory import covers, same_place
 from gradscope_torch.replay.operations import LOSSES, differentiated, written
 from gradscope_torch.replay.reasons import reason_of, reason_of_slope
 from gradscope_torch.replay.run import Failure, unwrapped
-from gradscope_torch.replay.samples import features_of, rows_of
+from gradscope_torch.replay.samples import Batch, features_of, rows_of
 from gradscope_torch.replay.tape import Tape
 from gradscope_torch.replay.tracer import Record
 from gradscope_torch.replay.values import flat, floats, key_of, kinds_of, plain, state_of
@@ -186,7 +186,7 @@ class Births:
         shared = {
             "count": int(bad.sum()),
             "inputs_finite": False,
-            "samples": rows_of(bad, tensor.shape[0] if tensor.dim() else None),
+            "samples": rows_of(bad, self._batch(call, tensor)),
             "features": features_of(bad),
             "shapes": (operand(name, tensor),),
             "culprit": name,
@@ -237,18 +237,28 @@ class Births:
             reason=text,
         )
 
+    def _batch(self, call: Call | None, tensor: Tensor | None = None) -> Batch | None:
+        """The batch that the model of a call was given, or the first model of which it is known. tensor: what a loss was
+        given; it tells where no model was given anything."""
+        models = [c for c in self.tape.calls if c.is_model]
+        own = [call] if call is not None and call.is_model else []
+        found = (batch_of(c, self.failure.tracer.recurrent) for c in (*own, *models))
+        batch = next((b for b in found if b is not None), None)
+        if batch is None and tensor is not None and tensor.dim():
+            given = [t for c in models for _, t in arguments_of(c) if t.dim()]
+            return Batch(int(tensor.shape[0])) if not given else None
+        return batch
+
     def _where(self, bad: Tensor, call: Call | None) -> dict[str, tuple[int, ...]]:
         """Samples and features of what is marked. A feature counts where others are sound."""
-        size = batch_size(call) if call is not None and call.is_model else None
-        if size is None:
-            sizes = [batch_size(c) for c in self.tape.calls if c.is_model]
-            size = next((s for s in sizes if s), None)
-        if bad.dim() == 1 and bad.shape[0] != size:
+        batch = self._batch(call)
+        size = batch.size if batch is not None else None
+        if bad.dim() == 1 and rows_of(torch.ones_like(bad), batch) == ():
             features = tuple(bad.nonzero().flatten().tolist())
             return {"samples": (), "features": features if len(features) < len(bad) else ()}
-        features = features_of(bad) if size and bad.dim() > 1 and bad.shape[0] == size else ()
+        features = features_of(bad) if bad.dim() > 1 and size in bad.shape[:2] else ()
         whole = bad.dim() > 1 and len(features) == bad.shape[1 if bad.dim() > 3 else -1]
-        return {"samples": rows_of(bad, size), "features": () if whole else features}
+        return {"samples": rows_of(bad, batch), "features": () if whole else features}
 
 
 def holder(tensor: Tensor, candidates: Iterable[Tensor]) -> Tensor | None:

@@ -10,6 +10,7 @@ from gradscope.guard import guarded
 
 from gradscope_torch.mode import TapeMode
 from gradscope_torch.replay.calls import Call, Pass
+from gradscope_torch.replay.streams import Streams
 from gradscope_torch.replay.tape import Tape
 
 PART = "torch first cause"
@@ -27,7 +28,8 @@ class Capture:
         self.leave = guarded(PART, failures, self._leave)
         self.backward_begins = guarded(PART, failures, self._backward_begins)
         self.backward_ended = guarded(PART, failures, self._backward_ended)
-        self._thread = threading.get_ident()
+        self._thread: int | None = None
+        """The thread of the running step: that which calls a model first."""
         self.inside: list[torch.nn.Module] = []
         """The modules that are running, the outermost first."""
         self._call: Call | None = None
@@ -35,15 +37,19 @@ class Capture:
         self._stale = False
 
     def _elsewhere(self) -> bool:
+        if self._thread is None:
+            self._thread = threading.get_ident()
         return self.resting or threading.get_ident() != self._thread
 
     def _enter(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._elsewhere() or torch._C._current_graph_task_id() != -1:
             return  # in a backward pass, activation checkpointing runs a part of the forward pass again
         self.inside.append(module)
-        if len(self.inside) == 1 and torch.is_grad_enabled():
+        if len(self.inside) > 1:
+            return
+        self._anew()
+        if torch.is_grad_enabled():
             self.quiet()
-            self._anew()
             self._call = self.tape.model_begins(module, args, kwargs)
 
     def _leave(self, module: torch.nn.Module, output: Any) -> None:
@@ -60,9 +66,9 @@ class Capture:
             self.tape.leaks = True
         self.mode.open = True
 
-    def _function(self, target: Any, args: Any, kwargs: Any, result: Any) -> None:
+    def _function(self, target: Any, args: Any, kwargs: Any, result: Any, streams: Streams | None) -> None:
         if not self.resting:
-            self.tape.function(target, args, kwargs, result)
+            self.tape.function(target, args, kwargs, result, streams)
 
     def _backward_begins(self, losses: Any, options: dict[str, Any]) -> None:
         self.mode.open = False
@@ -88,6 +94,7 @@ class Capture:
     def step_ended(self, *, kept: bool = False) -> None:
         """The step is over. kept: that of one of several optimizers, so that the tape stays until another begins."""
         self.quiet()
+        self.inside, self._thread = [], None  # an interrupt leaves a forward pass without telling
         self._stale = kept
         if not kept:
             self.tape.step_ended()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gradscope_torch.names import Names
-from gradscope_torch.replay.calls import Call, Pass, Slot, slots_of, tensors_of
+from gradscope_torch.replay.calls import Call, Pass, Slot, made_of, parts_of, slots_of, tensors_of
 from gradscope_torch.replay.rehearsal import rehearsal
 from gradscope_torch.replay.streams import set_streams
 from gradscope_torch.replay.tape import Tape
@@ -87,12 +87,8 @@ class Replay:
             return self.values[value.number]
         if isinstance(value, Tensor):
             return value.detach().requires_grad_() if value.grad_fn is not None else value
-        kind = type(value)
-        if kind is tuple or kind is list:
-            return kind(self._filled(v) for v in value)
-        if kind is dict:
-            return {k: self._filled(v) for k, v in value.items()}
-        return value
+        parts = parts_of(value)
+        return value if parts is None else made_of(value, [self._filled(v) for v in parts])
 
     def _look_at(self, one: Pass, number: int) -> Failure | None:
         """Whether the loss is not finite, or where that is not known, what the models returned."""

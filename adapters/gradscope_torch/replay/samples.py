@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 MOST_SAMPLES = 4096
 
 
-def rows_of(bad: Tensor, size: int | None) -> tuple[int, ...]:
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How many samples a model was given. axis: the dimension of its input that counts them, 0 or 1. before: how long
+    the dimensions before that are, taken together."""
+
+    size: int
+    axis: int = 0
+    before: int = 1
+
+
+def rows_of(bad: Tensor, batch: Batch | None) -> tuple[int, ...]:
     """The indices along the batch of what is marked; () where no dimension is the batch's."""
-    if not size or not bad.dim():
+    if batch is None or not batch.size or not bad.dim():
         return ()
-    shape = list(bad.shape)
+    shape, size = list(bad.shape), batch.size
     if size in shape[:2]:
-        marked = bad.movedim(shape.index(size), 0).flatten(1) if bad.dim() > 1 else bad[:, None]
-        found = marked.any(1).nonzero().flatten()
-    elif shape[0] % size == 0:
-        found = bad.reshape(size, -1).any(1).nonzero().flatten()
+        axis = batch.axis if shape[batch.axis : batch.axis + 1] == [size] else shape.index(size)
+        marked = bad.movedim(axis, 0).reshape(size, -1)
+    elif batch.axis == 0 and shape[0] % size == 0:
+        marked = bad.reshape(size, -1)
+    elif batch.axis == 1 and shape[0] == batch.before * size:
+        marked = bad.reshape(batch.before, size, -1).movedim(1, 0).reshape(size, -1)
     else:
         return ()
-    return tuple(found[:MOST_SAMPLES].tolist())
+    return tuple(marked.any(1).nonzero().flatten()[:MOST_SAMPLES].tolist())
 
 
 def features_of(bad: Tensor) -> tuple[int, ...]:

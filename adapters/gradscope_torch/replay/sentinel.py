@@ -3,8 +3,9 @@ refused, as was asked."""
 
 from __future__ import annotations
 
-import math
+import cmath
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,13 @@ from gradscope_torch.replay.births import Births
 from gradscope_torch.replay.capture import PART, Capture
 from gradscope_torch.replay.fate import fate_of
 from gradscope_torch.replay.run import replayed
+from gradscope_torch.replay.tape import Tape
 
 if TYPE_CHECKING:
     from gradscope_torch.objective import Objective
 
 FIRST_CAUSE = "first cause"
+NOTHING: list[tuple[Any, Any]] = []
 MOST_REPLAYS = 4
 """So many steps of one optimizer are run again; of the others it is only counted that they were not finite."""
 PERSISTENT = 4
@@ -40,38 +43,63 @@ class Sentinel:
         self.objectives = objectives
         self.names = names
         self.capture = capture
-        self._replays = 0
-        self._skips = 0
+        self._replays: dict[int, int] = {}
+        self._skips: dict[int, int] = {}
+        self._origin: Origin | None = None
+        """That of the step that is looked at."""
+        self._explained: tuple[tuple[int, ...], Origin] | None = None
+        """(the backward passes that were run again, what came of it)."""
         self._withheld: list[tuple[Tensor, Any]] = []
         self._find = guarded(PART, scope.failures, self._look_for_origin)
         if scope.accidents.save is not None:
             import_module("gradscope_torch.bundle.writing")  # that it cannot be saved is said now, not when it fails
         self._save = guarded("saving the failing step", scope.failures, self._save_step)
 
-    def failing(self, norms: Any, losses: list[tuple[Any, Any]]) -> bool:
-        """Whether a norm or a loss of the step that begins is not finite."""
-        return not_finite(norms) or any(not_finite(loss) for loss, _ in losses)
+    def failing(self, objective: Objective, losses: list[tuple[Any, Any]]) -> bool:
+        """Whether a norm or a loss of the step that begins is not finite. Where processes train one model together and
+        steps are withheld or refused, whether it is so in any of them."""
+        bad = False
+        try:
+            bad = any_not_finite([*objective.own_norms(), *(loss for loss, _ in losses)])
+            bad = bad and objective.confirms_bad(losses)
+            if self.scope.accidents.policy in {"skip", "raise"}:
+                bad = agreed(bad, self.capture.tape)
+        except Exception as error:  # noqa: BLE001 - the look must not hurt the step
+            self.scope.failures.setdefault(PART, f"{type(error).__name__}: {error}")
+        return bad
 
-    def accident(self, objective: Objective, optimizer: Any) -> None:
-        """A step is not finite: finds out why, and does what was asked for. Raises NonFiniteError when that was."""
-        if objective.withheld:
-            return  # a closure was looked at before
+    def accident(self, objective: Objective, optimizer: Any, *, closure: bool = False) -> Any:
+        """A step is not finite: finds out why, and does what was asked for. Gives what steps instead, where the step is
+        withheld. Raises NonFiniteError when that was asked for."""
+        self._origin = None
         self._find(objective)
         self._save(objective, optimizer)
         policy = self.scope.accidents.policy
-        if policy == "skip":
-            self._withhold(objective, optimizer)
         if policy == "raise":
-            origin = origin_at(objective.history, objective.step)
-            saved = objective.history.facts.get("bundle")
-            raise NonFiniteError(told(objective, origin) + (f"; saved in {saved}" if saved else ""), origin)
+            self.refuse(objective, closure=closure)
+        return self._withhold(objective, optimizer, closure) if policy == "skip" else None
 
-    def skipped_by_scaler(self, objective: Objective, bad: bool) -> None:
-        """A loss scaler skipped the step: benign, until it does so again and again."""
-        self._skips = self._skips + 1 if bad else 0
-        if self._skips == PERSISTENT and self.scope.accidents.sought:
+    def refuse(self, objective: Objective, *, closure: bool = False) -> None:
+        """Raises NonFiniteError."""
+        saved = objective.history.facts.get("bundle")
+        text = told(objective, self._origin)
+        text += "" if closure else "; the weights were not changed"
+        raise NonFiniteError(text + (f"; saved in {saved}" if saved else ""), self._origin)
+
+    def skipped_by_scaler(self, objective: Objective, bad: bool, losses: list[tuple[Any, Any]] = NOTHING) -> bool:
+        """A loss scaler skipped the step: benign, until it does so again and again, or where the loss itself is no
+        number, which no scale cures. Gives whether that is so."""
+        count = self._skips[objective.number] = self._skips.get(objective.number, 0) + 1 if bad else 0
+        broken = bad and any(is_nan(loss) for loss, _ in losses)
+        if (count == PERSISTENT or broken) and self.scope.accidents.sought:
+            self._origin = None
             self._find(objective)
             self._save(objective, objective.optimizer)
+        return broken
+
+    def step_begins(self) -> None:
+        """Forgets gradients that were taken away for a step that raised."""
+        self._withheld = []
 
     def step_ended(self) -> None:
         """Gives back the gradients of a step that was withheld."""
@@ -83,31 +111,39 @@ class Sentinel:
 
     def _look_for_origin(self, objective: Objective) -> None:
         facts = objective.history.facts
-        if "origin" in facts or self._replays >= MOST_REPLAYS:
-            return
         tape = self.capture.tape
+        if self._explained and self._explained[0] == tuple(map(id, tape.passes)):
+            self._origin = replace(self._explained[1], step=objective.step)  # that of another optimizer in this step
+            facts.setdefault("origin", self._origin)
+            return
+        again = self.scope.accidents.policy in {"skip", "raise"}
+        count = self._replays[objective.number] = self._replays.get(objective.number, 0) + 1
+        if ("origin" in facts and not again) or count > MOST_REPLAYS:
+            return
         why = reason_against(self.capture, self.names)
         if why:
-            facts["origin_unknown"] = why
-            self.scope.limits.setdefault(FIRST_CAUSE, f"step {objective.step} was not finite, and {why}")
+            self._say(f"step {objective.step} was not finite, and {why}")
             return
-        self._replays += 1
         self.capture.resting = True
         try:
             failure = replayed(tape, self.names)
         except Exception as error:  # noqa: BLE001 - what the model itself says of being called once more
-            text = f"step {objective.step} was not finite, and could not be run again: {type(error).__name__}: {error}"
-            self.scope.limits.setdefault(FIRST_CAUSE, text)
+            why = f"{type(error).__name__}: {error}"
+            self._say(f"step {objective.step} was not finite, and could not be run again: {why}")
             return
         finally:
             self.capture.resting = False
         if failure is None:
-            text = f"step {objective.step} was not finite, and stayed finite when it was run again"
-            self.scope.limits.setdefault(FIRST_CAUSE, text)
+            self._say(f"step {objective.step} was not finite, and stayed finite when it was run again")
             return
         fate = partial(fate_of, objectives=self.objectives())
-        facts["origin"] = Births(tape, failure, self.names, objective.step, fate).origin()
+        self._origin = Births(tape, failure, self.names, objective.step, fate).origin()
+        self._explained = tuple(map(id, tape.passes)), self._origin
+        facts.setdefault("origin", self._origin)
         self.scope.limits.pop(FIRST_CAUSE, None)
+
+    def _say(self, why: str) -> None:
+        self.scope.limits.setdefault(FIRST_CAUSE, why)
 
     def _save_step(self, objective: Objective, optimizer: Any) -> None:
         folder = self.scope.accidents.save
@@ -119,24 +155,49 @@ class Sentinel:
         path = save_bundle(folder, self.capture.tape, self.names, optimizer, objective.step, origin)
         objective.history.facts["bundle"] = str(path)
 
-    def _withhold(self, objective: Objective, optimizer: Any) -> None:
-        """Takes the gradients away, without which an optimizer changes neither weights nor its state."""
-        for group in optimizer.param_groups:
+    def _withhold(self, objective: Objective, optimizer: Any, closure: bool) -> Any:
+        """Lets an optimizer of the same class step that holds no parameters, so that neither weights nor state change.
+        Where gradients come to be inside of the step, or another optimizer steps inside, they are taken away too."""
+        inner = any(isinstance(v, torch.optim.Optimizer) for v in vars(optimizer).values())
+        for group in optimizer.param_groups if closure or inner else ():
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._withheld.append((parameter, parameter.grad))
                     parameter.grad = None
+        if not objective.withheld:  # a closure may be evaluated again and again
+            self.scope.skipped_steps += 1
         objective.withheld = True
-        self.scope.skipped_steps += 1
+        stand_in = object.__new__(type(optimizer))
+        vars(stand_in).update(vars(optimizer) | {"param_groups": []})
+        return None if closure else stand_in
 
 
-def not_finite(numbers: Any) -> bool:
-    """Whether one of some numbers is not finite; waits for an accelerator that they lie on."""
-    if isinstance(numbers, Tensor):
-        return not bool(torch.isfinite(numbers).all())
-    if isinstance(numbers, float | int):
-        return not math.isfinite(numbers)
-    return any(not math.isfinite(n) for n in numbers)
+def any_not_finite(numbers: list[Any]) -> bool:
+    """Whether one of some numbers is not finite; those of an accelerator are waited for once."""
+    tensors = [n for n in numbers if isinstance(n, Tensor)]
+    if any(not cmath.isfinite(n) for n in numbers if not isinstance(n, Tensor)):
+        return True
+    if not tensors:
+        return False
+    device = tensors[0].device
+    return not bool(torch.stack([torch.isfinite(t).all().to(device) for t in tensors]).all())
+
+
+def is_nan(number: Any) -> bool:
+    """Whether a loss is no number at all."""
+    return bool(torch.isnan(number).any()) if isinstance(number, Tensor) else cmath.isnan(number)
+
+
+def agreed(bad: bool, tape: Tape) -> bool:
+    """Whether it is so in any of the processes that train a model together."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return bad
+    together = [c.target for c in tape.calls if isinstance(c.target, torch.nn.parallel.DistributedDataParallel)]
+    if not together:
+        return bad
+    flag = torch.tensor([float(bad)], device=next(together[0].parameters()).device)
+    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX, group=together[0].process_group)
+    return bool(flag.item())
 
 
 def reason_against(capture: Capture, names: Names) -> str:
@@ -145,7 +206,7 @@ def reason_against(capture: Capture, names: Names) -> str:
     if tape.lost:
         return tape.lost
     if not tape.passes or not any(c.is_model for c in tape.calls):
-        return "no call of the whole model led to it, so it could not be run again; the next one that fails will be"
+        return "no call of a model that was seen led to it, so it could not be run again"
     sharded = any(hasattr(p, "full_tensor") for p in names.all_parameters())
     return "its weights are sharded over processes: it was not run again" if sharded else ""
 
@@ -153,8 +214,8 @@ def reason_against(capture: Capture, names: Names) -> str:
 def told(objective: Objective, origin: Origin | None) -> str:
     """What NonFiniteError says."""
     if origin is None:
-        return f"step {objective.step}: the loss or a gradient is not finite; the weights were not changed"
+        return f"step {objective.step}: the loss or a gradient is not finite"
     where = f" in {origin.module!r} ({origin.module_class})" if origin.module else ""
     at = f" at {origin.source}" if origin.source else ""
     why = f": {origin.reason}" if origin.reason else ""
-    return f"step {objective.step}: {origin}{where}{at}{why}; the weights were not changed"
+    return f"step {objective.step}: {origin}{where}{at}{why}"

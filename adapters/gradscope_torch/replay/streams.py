@@ -11,8 +11,33 @@ from typing import Any
 import numpy as np
 import torch
 
-LOOKS = 4
-"""So many calls are looked at to learn what models draw from."""
+LOOKS, AGAIN = 4, 16
+"""So many calls of a model are looked at to learn what it draws from, and then every so manyth."""
+DRAWING = frozenset(
+    [
+        "alpha_dropout",
+        "bernoulli",
+        "bernoulli_",
+        "dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "exponential_",
+        "feature_alpha_dropout",
+        "gumbel_softmax",
+        "log_normal_",
+        "multinomial",
+        "normal",
+        "normal_",
+        "poisson",
+        "rand_like",
+        "randint_like",
+        "randn_like",
+        "rrelu",
+        "uniform_",
+    ]
+)
+"""Functions that draw from torch's stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +71,40 @@ def set_streams(streams: Streams) -> None:
 
 
 class Habits:
-    """Which streams models draw from, learned from their first calls: to note them all takes longer than anything else
-    that is done in an ordinary step."""
+    """Which streams a model draws from, learned from its calls: to note them all takes longer than anything else that
+    is done in an ordinary step. Of one that never drew they are noted in every sixteenth call, in case it begins."""
 
     def __init__(self) -> None:
-        self._looks = LOOKS
-        self._host = self._beside = True
-        self._drawn_host = self._drawn_beside = False
+        self._calls: dict[int, int] = {}
+        self._host: set[int] = set()
+        self._beside: set[int] = set()
 
-    def note(self) -> Streams | None:
-        """The streams that may be drawn from; None when there are none such."""
-        return current_streams(beside=self._beside) if self._host or self._beside else None
+    def note(self, module: torch.nn.Module) -> Streams | None:
+        """The streams that the model may draw from; None when there are none such."""
+        key = id(module)
+        count = self._calls[key] = self._calls.get(key, -1) + 1
+        if count < LOOKS or count % AGAIN == 0:
+            return current_streams()
+        if key in self._beside:
+            return current_streams()
+        return current_streams(beside=False) if key in self._host else None
 
     def drew(self, module: torch.nn.Module, before: Streams | None) -> None:
         """A model was called, with the streams as they were before, and its loss was made."""
-        if self._looks == 0 or before is None:
+        if before is None or before.numpy is None:
             return
-        self._looks -= 1
-        self._drawn_host |= has_dropout(module) or not torch.equal(before.host, torch.get_rng_state())
-        state, known = np.random.get_state(legacy=False)["state"], before.numpy["state"]
-        moved = state["pos"] != known["pos"] or bool((state["key"] != known["key"]).any())
-        self._drawn_beside |= moved or random.getstate() != before.python
-        if self._looks == 0:
-            self._beside = self._drawn_beside
-            self._host = self._drawn_host or torch.cuda.is_initialized()
+        key = id(module)
+        if has_dropout(module) or torch.cuda.is_initialized() or not torch.equal(before.host, torch.get_rng_state()):
+            self._host.add(key)
+        if random.getstate() != before.python or not same_state(np.random.get_state(legacy=False), before.numpy):
+            self._beside.add(key)
+
+
+def same_state(left: Any, right: Any) -> bool:
+    """Whether two states of a stream of numpy are the same, of whatever generator."""
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same_state(v, right[k]) for k, v in left.items())
+    return bool(np.array_equal(left, right))
 
 
 def has_dropout(model: torch.nn.Module) -> bool:

@@ -13,13 +13,26 @@ import torch
 from gradscope.frames import users_line
 from torch import Tensor
 
-from gradscope_torch.replay.calls import PLAIN, Call, Pass, Slot, casting_now, slots_of, tensors_of, versions_of
-from gradscope_torch.replay.streams import Habits
+from gradscope_torch.replay.calls import (
+    PLAIN,
+    Call,
+    Pass,
+    Slot,
+    casting_now,
+    made_of,
+    parts_of,
+    slots_of,
+    tensors_of,
+    versions_of,
+)
+from gradscope_torch.replay.streams import Habits, Streams
 
 TOKEN = "gradscope tape"
 """The key of a graph node's metadata whose value lives as long as the node."""
 PLACES = "gradscope places"
 """The key of a graph node's metadata that tells the slots of a model's outputs."""
+MOST_BYTES = 2**30
+"""What the models were given in a step of several backward passes is not kept beyond that."""
 MOST_CALLS = 4096
 """A step of more calls outside of its models is not run again."""
 IN_PLACE = frozenset({"__setitem__"})
@@ -46,7 +59,7 @@ class Tape:
         """Slots by the identity of tensors, which are not held: with the last of them a graph is gone."""
         self._bare: set[int] = set()
         """Slots without a graph. One that has come by one since was returned by an autograd function of the user's."""
-        self._count = 0
+        self._count = self._bytes = 0
         self._habits = Habits()
 
     # -- recording -------------------------------------------------------------------------------------------------
@@ -57,8 +70,10 @@ class Tape:
             self._drop_dead()
         casting = casting_now()
         given, named = self._given(args), {k: self._one(v) for k, v in kwargs.items()}
-        versions = versions_of(given, named)
-        return Call(module, given, named, streams=self._habits.note(), casting=casting, versions=versions)
+        versions = versions_of((*given, *named.values()))
+        self._bytes += sum(v.nbytes for v in (*given, *named.values()) if isinstance(v, Tensor))
+        streams = self._habits.note(module)
+        return Call(module, given, named, streams=streams, casting=casting, versions=versions)
 
     def model_ended(self, call: Call, output: Any) -> bool:
         """It returned; whether the call counts, for something of what it gave carries gradients."""
@@ -75,8 +90,11 @@ class Tape:
                 tensor.grad_fn.metadata.setdefault(PLACES, {})[tensor.output_nr] = slot
         return True
 
-    def function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """A function outside of the models returned; noted when it was given what is known."""
+    def function(
+        self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, streams: Streams | None
+    ) -> None:
+        """A function outside of the models returned; noted when it was given what is known. streams: those before it,
+        of a function that draws from them."""
         self._familiar = False
         given, named = self._given(args), {k: self._one(v) for k, v in kwargs.items()} if kwargs else kwargs
         if not self._familiar or self.lost:
@@ -91,7 +109,8 @@ class Tape:
             return
         grad = torch.is_grad_enabled()
         line = users_line(sys._getframe(2))
-        call = Call(target, given, named, casting=casting_now(), grad=grad, line=line)
+        call = Call(target, given, named, streams=streams, casting=casting_now(), grad=grad, line=line)
+        call.versions = versions_of((*given, *named.values()))
         call.differentiable = any(t.requires_grad for t in made)
         self._add(call, made)
 
@@ -112,6 +131,9 @@ class Tape:
 
     def backward_ended(self, done: Pass) -> None:
         """It is over: what it went through is held no more, unless it may be gone through again."""
+        if self._bytes > MOST_BYTES and len(self.passes) > 1:
+            self.lost = f"its micro-batches take more than {MOST_BYTES // 2**20} MiB, and were not kept"
+            self.calls, self._known = [], {}
         if done.options.get("retain_graph") or done.options.get("create_graph"):
             return
         spent = {s for c in self.calls if c.used for s in c.results}
@@ -122,7 +144,7 @@ class Tape:
         self.calls = [c for c in self.calls if c.is_model and not c.used and c.alive is not None and c.alive()]
         kept = {s for c in self.calls for s in c.results}
         self._known = {k: v for k, v in self._known.items() if v[1] in kept}
-        self.passes, self.lost, self.leaks = [], "", False
+        self.passes, self.lost, self.leaks, self._bytes = [], "", False, 0
         self._bare &= kept
 
     def clear(self) -> None:
@@ -157,12 +179,13 @@ class Tape:
                 self._familiar = True  # a parameter, whose penalty is a part of the loss
             return value
         kind = type(value)
-        if kind is tuple or kind is list:
-            return kind(self._one(v) for v in value)
-        if kind is dict:
-            return {k: self._one(v) for k, v in value.items()}
-        if kind not in PLAIN and any(t.grad_fn is not None for t in tensors_of(value)):
-            self.leaks = True
+        if kind in PLAIN:
+            return value
+        parts = parts_of(value)
+        if parts is not None:
+            return made_of(value, [self._one(v) for v in parts])
+        if any(t.grad_fn is not None for t in tensors_of(value)):
+            self.lost = self.lost or f"a model was given a {kind.__name__} of tensors that carry gradients"
         return value
 
     def _slot(self, tensor: Tensor) -> Slot | None:

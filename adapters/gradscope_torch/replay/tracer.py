@@ -76,6 +76,8 @@ class Tracer(TorchDispatchMode):
         self.in_model = False
         self.passed_on: list[tuple[int, str]] = []
         """(index of the last record, name) of modules that were given what is not finite and passed it on."""
+        self.recurrent: int | None = None
+        """How many samples the first time-major recurrent layer was given."""
         self.last_layer: torch.nn.Module | None = None
         self._stack: list[torch.nn.Module] = []
         self._spans: list[tuple[int, int, torch.nn.Module]] = []
@@ -107,6 +109,10 @@ class Tracer(TorchDispatchMode):
             self.names.adopt(module, self._stack[-1])
         self._stack.append(module)
         self._begun.append(torch._C._autograd._get_sequence_nr())
+        if self.recurrent is None and isinstance(module, torch.nn.RNNBase) and not module.batch_first:
+            sequences = args[0] if args else None
+            timed = isinstance(sequences, Tensor) and sequences.dim() == 3
+            self.recurrent = int(sequences.shape[1]) if timed else None
         if torch._C._current_graph_task_id() == -1:
             self._looking = True
             given = [t for t in floats((args, kwargs_of(sys._getframe(1)))) if state_of(t) == BAD]
