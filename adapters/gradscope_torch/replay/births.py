@@ -12,12 +12,12 @@ from gradscope.origin import Operand, Origin
 from torch import Tensor
 
 from gradscope_torch.names import Names
-from gradscope_torch.replay.arguments import arguments_of, batch_of
+from gradscope_torch.replay.arguments import arguments_of, batch_of, is_square
 from gradscope_torch.replay.calls import Call
 from gradscope_torch.replay.memory import covers, same_place
 from gradscope_torch.replay.operations import LOSSES, differentiated, written
 from gradscope_torch.replay.reasons import reason_of, reason_of_slope
-from gradscope_torch.replay.run import Failure, unwrapped
+from gradscope_torch.replay.run import Failure, needed, unwrapped, writes
 from gradscope_torch.replay.samples import Batch, features_of, rows_of
 from gradscope_torch.replay.tape import Tape
 from gradscope_torch.replay.tracer import Record
@@ -55,16 +55,23 @@ class Births:
         birth = self._birth()
         if birth is None:
             return self._made(failure.phase, parameter=next(iter(failure.parameters), None))
-        foreign = birth.foreign
-        if foreign:
-            found = self._foreign(foreign[0], birth)
-            if found is not None:
-                return found
-        found = self._backward(birth) if birth.backward else self._forward(birth, bool(foreign))
-        if any(c.is_model and c.overwritten for c in self.tape.calls):
-            reason = "; ".join(x for x in (found.reason, "what the model was given was written to since") if x)
+        found = self._foreign(birth.foreign[0], birth) if birth.foreign else None
+        if found is None:
+            found = self._backward(birth) if birth.backward else self._forward(birth, bool(birth.foreign))
+        written_to = self._written_to()
+        if written_to:
+            reason = "; ".join(x for x in (found.reason, f"what {written_to} was given was written to since") if x)
             found = replace(found, samples=(), features=(), reason=reason)
         return found
+
+    def _written_to(self) -> str:
+        """Which call that led to the failure was given something that holds other values by now; "" of none."""
+        done = self.tape.passes[: self.failure.number + 1]
+        calls = [self.tape.calls[at] for at in needed(self.tape.calls[: done[-1].calls], done)]
+        changed = [c for c in calls if not writes(c) and c.overwritten]
+        if any(c.is_model for c in changed):
+            return "the model"
+        return next((getattr(c.target, "__name__", "the loss").strip("_") for c in changed), "")
 
     def _made(self, phase: str, **facts: Any) -> Origin:
         return Origin(phase, facts.pop("step", self.step), micro_batch=self.micro_batch, **facts)
@@ -238,22 +245,21 @@ class Births:
         )
 
     def _batch(self, call: Call | None, tensor: Tensor | None = None) -> Batch | None:
-        """The batch that the model of a call was given, or the first model of which it is known. tensor: what a loss was
-        given; it tells where no model was given anything."""
+        """The batch that the model of a call was given, or the first model of which it is known. tensor: what is to
+        blame, whose own first dimension counts where nothing else tells."""
         models = [c for c in self.tape.calls if c.is_model]
         own = [call] if call is not None and call.is_model else []
         found = (batch_of(c, self.failure.tracer.recurrent) for c in (*own, *models))
         batch = next((b for b in found if b is not None), None)
-        if batch is None and tensor is not None and tensor.dim():
-            given = [t for c in models for _, t in arguments_of(c) if t.dim()]
-            return Batch(int(tensor.shape[0])) if not given else None
+        if batch is None and tensor is not None and self.failure.tracer.recurrent is None:
+            return Batch(int(tensor.shape[0])) if tensor.dim() and not is_square(tensor) else None
         return batch
 
     def _where(self, bad: Tensor, call: Call | None) -> dict[str, tuple[int, ...]]:
         """Samples and features of what is marked. A feature counts where others are sound."""
         batch = self._batch(call)
-        size = batch.size if batch is not None else None
-        if bad.dim() == 1 and rows_of(torch.ones_like(bad), batch) == ():
+        size = batch.size if batch is not None else 0
+        if bad.dim() == 1 and (batch is None or bad.shape[0] != size * batch.before):
             features = tuple(bad.nonzero().flatten().tolist())
             return {"samples": (), "features": features if len(features) < len(bad) else ()}
         features = features_of(bad) if bad.dim() > 1 and size in bad.shape[:2] else ()

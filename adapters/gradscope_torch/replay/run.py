@@ -18,6 +18,47 @@ from gradscope_torch.replay.tape import Tape
 from gradscope_torch.replay.tracer import Tracer
 from gradscope_torch.replay.values import BAD, state_of
 
+CHANGING = frozenset(
+    {"__setitem__"} | {f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "div", "floordiv", "mod", "pow")}
+) | {"__iand__", "__ior__", "__ixor__"}
+"""Functions of operators that write in place."""
+VIEWS = frozenset(
+    [
+        "__get__",
+        "__getitem__",
+        "chunk",
+        "contiguous",
+        "detach",
+        "diagonal",
+        "expand",
+        "expand_as",
+        "flatten",
+        "hsplit",
+        "movedim",
+        "narrow",
+        "permute",
+        "reshape",
+        "reshape_as",
+        "select",
+        "split",
+        "squeeze",
+        "swapaxes",
+        "swapdims",
+        "t",
+        "tensor_split",
+        "transpose",
+        "unbind",
+        "unflatten",
+        "unfold",
+        "unsqueeze",
+        "view",
+        "view_as",
+        "view_as_complex",
+        "view_as_real",
+        "vsplit",
+    ]
+)
+"""Functions whose result shares the memory of what they were given, or may."""
 REENTRANT = "CheckpointFunctionBackward"
 
 
@@ -182,16 +223,41 @@ def has_node(tensor: Tensor, name: str) -> bool:
 
 
 def needed(calls: list[Call], passes: list[Pass]) -> set[int]:
-    """Indices of the calls that losses need; where a loss is not known, of all models and what they need."""
+    """Indices of the calls that losses need; where a loss is not known, of all models and what they need. A call that
+    writes to what is needed, or to a view of it, is needed too."""
+    root = roots(calls)
     wanted = {s.number for p in passes for s in slots_of(p.losses)}
+    written = {root.get(s, s) for s in wanted}
     opaque = any(not p.traceable for p in passes)
     found: set[int] = set()
     for at in reversed(range(len(calls))):
         call = calls[at]
-        if (opaque and call.is_model) or not wanted.isdisjoint(call.results):
+        given = {s.number for s in slots_of((call.args, call.kwargs))}
+        changes = writes(call) and not written.isdisjoint(root.get(s, s) for s in given)
+        if changes or (opaque and call.is_model) or not wanted.isdisjoint(call.results):
             found.add(at)
-            wanted |= {s.number for s in slots_of((call.args, call.kwargs))}
+            wanted |= given
+            written |= {root.get(s, s) for s in given}
     return found
+
+
+def roots(calls: list[Call]) -> dict[int, int]:
+    """Slot -> the slot of the tensor whose memory it is a view of."""
+    found: dict[int, int] = {}
+    for call in calls:
+        if call.is_model or not (writes(call) or getattr(call.target, "__name__", "") in VIEWS):
+            continue
+        base = next((s.number for s in slots_of(call.args[:1])), None)
+        if base is not None:
+            found |= dict.fromkeys(call.results, found.get(base, base))
+    return found
+
+
+def writes(call: Call) -> bool:
+    """Whether a function changes what it was given, by its name: add_, __setitem__, __iadd__."""
+    name = "" if call.is_model else getattr(call.target, "__name__", "")
+    dunder = name.startswith("__") and name.endswith("__")
+    return name in CHANGING if dunder else name.endswith("_")
 
 
 def unwrapped(module: Any) -> Any:

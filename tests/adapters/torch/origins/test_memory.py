@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import gradscope
 import pytest
 import torch
 from gradscope import Origin
@@ -161,3 +163,43 @@ def test_views_overlap_by_elements() -> None:
     assert overlap(held[:, ::2], held[1])
     assert covers(held, held[:, 1]) and not covers(held[:, 1], held)
     assert covers(held.T, held)
+
+
+def written_through_a_view(model: nn.Module) -> Tensor:
+    """A column of the output becomes its logarithm in place, before the mean of all."""
+    out = model(torch.randn(8, 3))
+    column = out[:, 0]
+    column.mul_(0)
+    column.log_()
+    return out.mean()
+
+
+def narrowed_and_assigned(model: nn.Module) -> Tensor:
+    """A part of the output is assigned to."""
+    out = model(torch.randn(8, 3))
+    left = out.narrow(1, 0, 1)
+    left[:] = torch.log(out[:, 1:] * 0)
+    return out.mean()
+
+
+@pytest.mark.parametrize("loss", [written_through_a_view, narrowed_and_assigned])
+def test_what_is_written_through_a_view_outside_of_the_model_leads_to_the_loss(loss: Callable[..., Tensor]) -> None:
+    model = nn.Linear(3, 2)
+    found = origin(program(model, lambda _: loss(model)))
+    assert (found.phase, found.op) == ("loss", "log")
+
+
+def test_a_target_that_is_written_to_after_the_loss_tells_no_samples() -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    target = torch.randn(8, 1)
+    target[2] = math.nan
+    with gradscope.watch(model, optimizer) as scope:
+        F.mse_loss(model(torch.randn(8, 3)), target).backward()
+        target.zero_()
+        target[5] = math.inf
+        optimizer.step()
+    found = origin_of(scope)
+    assert found is not None
+    assert (found.phase, found.samples) == ("loss", ())
+    assert "what mse_loss was given was written to since" in found.reason
