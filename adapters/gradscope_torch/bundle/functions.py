@@ -50,8 +50,12 @@ UNMANAGED = frozenset(
     }
 )
 """They rebind or outgrow the memory of a tensor, or read files."""
-BACKENDS = ("cudnn_", "miopen_", "mkldnn_", "fbgemm_", "quantize", "fused_moving_avg")
+BACKENDS = ("cudnn_", "miopen_", "mkldnn_", "fbgemm_", "quantize", "fused_moving_avg", "native_", "batch_norm_")
 """Kernels behind functions: what these check of their arguments, the kernels do not."""
+UNCHECKED = ("embedding_bag", "grid_sample", "fractional_max_pool", "ldl_solve", "choose_qparams", "fake_quantize")
+"""Functions whose kernels read and write where numbers in their arguments say, whether that is in bounds or not."""
+INSIDES = frozenset({"indices", "crow_indices", "col_indices", "ccol_indices", "row_indices", "to_mkldnn"})
+"""They give the insides of a tensor away, which nobody checks again."""
 OPAQUE = frozenset({"Storage", "Stream", "QScheme"})
 """Types of arguments that are no plain data."""
 
@@ -89,7 +93,7 @@ def computes(name: str) -> bool:
         return name.split(".")[-2] in PROPERTIES
     if short.startswith("_"):
         return name.startswith("torch.Tensor.") and short in OPERATORS
-    if short in UNMANAGED or short.startswith(BACKENDS):
+    if short in UNMANAGED or short in INSIDES or short.startswith((*BACKENDS, *UNCHECKED)):
         return False
     if name.startswith(FUNCTIONAL) or name in COMPOSED:
         return True
