@@ -21,8 +21,9 @@ from gradscope_torch.names import Names
 from gradscope_torch.replay.births import Births
 from gradscope_torch.replay.capture import PART, Capture
 from gradscope_torch.replay.fate import fate_of
-from gradscope_torch.replay.run import replayed
+from gradscope_torch.replay.run import models_of, replayed
 from gradscope_torch.replay.tape import Tape
+from gradscope_torch.sharding import is_sharded
 
 if TYPE_CHECKING:
     from gradscope_torch.objective import Objective
@@ -207,8 +208,8 @@ def reason_against(capture: Capture, names: Names) -> str:
         return tape.lost
     if not tape.passes or not any(c.is_model for c in tape.calls):
         return "no call of a model that was seen led to it, so it could not be run again"
-    sharded = any(hasattr(p, "full_tensor") for p in names.all_parameters())
-    return "its weights are sharded over processes: it was not run again" if sharded else ""
+    whole = [root for root, _ in names.roots.values()] + models_of(tape)
+    return "its weights are sharded over processes: it was not run again" if is_sharded(whole) else ""
 
 
 def told(objective: Objective, origin: Origin | None) -> str:

@@ -33,6 +33,9 @@ from gradscope_torch.replay.values import (
     state_of,
 )
 
+COMMUNICATING = frozenset({"c10d", "_c10d_functional", "c10d_functional"})
+"""The namespaces of operations that wait for other processes."""
+
 
 @dataclass(slots=True)
 class Site:
@@ -145,6 +148,8 @@ class Tracer(TorchDispatchMode):
         kwargs = kwargs or {}
         if self._looking:
             return func(*args, **kwargs)
+        if func.namespace in COMMUNICATING:
+            raise RuntimeError("the step communicates with other processes, which do not run it again")
         given = None
         taken = args
         if func._schema.is_mutable:
