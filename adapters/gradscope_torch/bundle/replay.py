@@ -13,6 +13,7 @@ from gradscope.frames import is_users
 from gradscope.origin import Origin
 from gradscope.script import as_main, failing_as_script, import_package, open_script
 
+from gradscope_torch.bundle.bounds import bounded
 from gradscope_torch.bundle.models import models_in
 from gradscope_torch.bundle.reading import Bundle, casting_of, load_bundle, target
 from gradscope_torch.bundle.stands import Row, Unsaved
@@ -204,6 +205,8 @@ class Builder:
             called = self.modules[at][path]
         elif kind or called is None:
             return None
+        else:
+            called = bounded(called, where)
         casting = casting_of(said, where)
         if casting is not None:
             casting = (here(casting[0]).type, *casting[1:])
