@@ -106,7 +106,7 @@ class Births:
         bad = ~torch.isfinite(plain(birth.outputs[0]))
         return self._made(
             "loss" if in_loss else "forward",
-            op=written(birth.op, place.module),
+            op=place.whole or written(birth.op, place.module),
             **layer,
             count=int(bad.sum()),
             inputs_finite=not foreign and not birth.masked,
@@ -225,6 +225,7 @@ class Births:
         text, where = reason_of_slope(op, birth.site.kept)
         if not text:
             text, _ = reason_of(birth)
+        op = place.whole or op
         layer = self._layer(self.failure.tracer.layer_of(birth.site.kept) if in_loss else place.module)
         layer["source"] = self._source(birth, layer["source"])
         bad = ~torch.isfinite(plain(birth.outputs[0]))

@@ -91,6 +91,8 @@ STEEP = frozenset(
         "cumprod",
         "native_layer_norm",
         "native_batch_norm",
+        "_native_batch_norm_legit",
+        "native_group_norm",
         "_fused_rms_norm",
         "logit",
         "erfinv",

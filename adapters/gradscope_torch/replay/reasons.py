@@ -21,7 +21,7 @@ def reason_of(record: Record) -> Found:
     given = [plain(t) for t in floats((record.args, record.kwargs))]
     op = record.op.strip("_")
     explain = FORWARD.get(op)
-    if explain is not None and given:
+    if explain is not None and given and not any(t.is_complex() for t in given):
         text, where = explain(given, record.args)
         if text:
             return text, where
@@ -155,6 +155,13 @@ def of_labels(given: list[Tensor], args: Any) -> Found:
     return ("the probability of the label is 0: its logit is masked", where) if bool(where.any()) else ("", None)
 
 
+def of_normalization(given: list[Tensor], args: Any) -> Found:
+    """A variance of 0 with nothing added to it; the last number that the operation was given is its epsilon."""
+    epsilon = next((a for a in reversed(args) if isinstance(a, float)), None)
+    sound = bool(torch.isfinite(given[0]).all())
+    return ("variance 0, and no epsilon", None) if epsilon == 0 and sound else ("", None)
+
+
 FORWARD: dict[str, Callable[[list[Tensor], Any], Found]] = {
     "log": of_logarithm,
     "log2": of_logarithm,
@@ -168,6 +175,12 @@ FORWARD: dict[str, Callable[[list[Tensor], Any], Found]] = {
     "exp": of_exponential,
     "acos": of_arc,
     "asin": of_arc,
+    "batch_norm_with_update": of_normalization,
+    "fused_rms_norm": of_normalization,
+    "native_batch_norm": of_normalization,
+    "native_batch_norm_legit": of_normalization,
+    "native_group_norm": of_normalization,
+    "native_layer_norm": of_normalization,
     "nll_loss_forward": of_labels,
     "nll_loss2d_forward": of_labels,
 }
@@ -191,7 +204,7 @@ SINGULAR = {
 def reason_of_slope(op: str, kept: tuple[Any, ...]) -> Found:
     """Why the gradient of an operation is not finite although its value is; kept: what it was given."""
     given = [plain(t) for t in floats(kept)]
-    if not given:
+    if not given or any(t.is_complex() for t in given):
         return "", None
     if op in SINGULAR:
         text, at = SINGULAR[op]
