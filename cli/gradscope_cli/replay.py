@@ -10,12 +10,14 @@ from typing import Any
 
 import click
 from gradscope.check import parse_target
+from gradscope.errors import BundleError
 from gradscope.gate import FAILED, PASSED
 from gradscope.plugins import plugins
 from gradscope.scope import installed
 from gradscope.script import silenced
 
 from gradscope_cli.check import check_output, deliver
+from gradscope_cli.child import death_of, is_child, run_in_child
 from gradscope_cli.doors import clear_errors
 
 
@@ -45,6 +47,8 @@ def command(bundle: Path, model: str, numbers: bool, quiet: bool, form: str, out
     """
     check_output(output)
     file, name = parse_target(model)
+    if not is_child():
+        sys.exit(in_child(bundle, model, numbers=numbers, quiet=quiet, form=form, output=output))
     aside = output is None and form != "text"
     adapter: Any = next(a for a in plugins().adapters() if a.replays)
     installed(adapter)
@@ -52,6 +56,17 @@ def command(bundle: Path, model: str, numbers: bool, quiet: bool, form: str, out
         done = import_module(f"{adapter.package}.bundle.replay").replay(bundle, file, name, numbers=numbers)
     deliver(json.dumps(done.as_dict(), indent=2) if form == "json" else told(done), output)
     sys.exit(PASSED if done.finite else FAILED)
+
+
+def in_child(bundle: Path, model: str, *, numbers: bool, quiet: bool, form: str, output: Path | None) -> int:
+    """The exit code of the command in a process of its own. Raises BundleError where that died."""
+    options = [*["--numbers"] * numbers, *["--quiet"] * quiet, "--format", form]
+    options += [] if output is None else ["--output", str(output)]
+    code = run_in_child(["replay", *options, "--", str(bundle), model])
+    how = death_of(code)
+    if how:
+        raise BundleError(f"{bundle}: running its step again with {model} brought the process down ({how})")
+    return code
 
 
 def told(done: Any) -> str:

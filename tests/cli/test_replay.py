@@ -193,3 +193,12 @@ def test_help_teaches_codes_and_forms() -> None:
     assert "model.py::NAME" in page
     assert "2  the bundle cannot be read or does not fit the model" in page
     assert "replay" in gradscope("--help").stdout
+
+
+def test_a_replay_that_brings_its_process_down_is_told(saved: Path, model: Path) -> None:
+    model.write_text(MODEL.replace("print(", "import os; os.abort(); print("))
+    result = gradscope("replay", str(saved), str(model))
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == (
+        f"gradscope: {saved}: running its step again with {model} brought the process down (SIGABRT)"
+    )
