@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from os import W_OK, X_OK, PathLike, access
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,8 @@ def accidents_of(policy: str, save: str | Path | None) -> Accidents:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         known = ", ".join(map(repr, POLICIES))
         raise UsageError(f"watch(): on_nonfinite={policy!r}; expected one of {known}{hint}")
+    if save is not None and (isinstance(save, bytes) or not isinstance(save, str | PathLike) or not str(save)):
+        raise UsageError(f"watch(): on_nonfinite_save={save!r}; expected a folder, as text or a path")
     folder = None if save is None else Path(save)
     if folder is not None and policy == "ignore":
         raise UsageError("watch(): on_nonfinite='ignore' looks for no step that on_nonfinite_save= could save")
@@ -51,4 +54,8 @@ def accidents_of(policy: str, save: str | Path | None) -> Accidents:
         raise UsageError(
             f"watch(): on_nonfinite_save={str(save)!r} is a file; expected a folder, which may not exist yet"
         )
+    if folder is not None:
+        there = next(f for f in (folder.absolute(), *folder.absolute().parents) if f.exists())
+        if not there.is_dir() or not access(there, W_OK | X_OK):
+            raise UsageError(f"watch(): on_nonfinite_save={str(save)!r}: nothing can be written into {there}")
     return Accidents(policy, folder)

@@ -113,9 +113,11 @@ def why_not(histories: Sequence[History], failed: Mapping[str, str], unread: str
 
 
 def verdict_of(rule: Rule, evidence: tuple[Evidence, ...], history: History, *, several: bool) -> Verdict:
-    """One verdict from the evidence of one rule; its place is that of the first evidence that names one."""
+    """One verdict from the evidence of one rule; its place is where a value that is not finite was born, else that of
+    the first evidence that names one."""
     ordered = tuple(sorted(evidence, key=lambda e: e.role is Role.NOTE))
-    leading = next((e for e in ordered if e.module is not None), ordered[0])
+    born = next((e for e in ordered if e.origin is not None), None)
+    leading = born or next((e for e in ordered if e.module is not None), ordered[0])
     module = leading.module
     source = leading.source or history.source_of(module)
     steps = [e.step for e in evidence if e.step is not None]
@@ -207,6 +209,7 @@ def watched(histories: Sequence[History]) -> dict[str, Any]:
                 "elements": int(sum(s.traits.get("size", 0) for s in h["gradient"].subjects)),
                 "steps": h.steps,
                 "loss_calls": [s.name for s in h["loss"].subjects],
+                "withheld": int((h.run("withheld") == 1).sum()),
             }
             for h in histories
         ],

@@ -93,7 +93,7 @@ class Origin:
         parts = {
             "reason": self.reason,
             "culprit": self.culprit,
-            "samples": listed(self.samples),
+            "samples of the batch": listed(self.samples),
             "features": listed(self.features),
             "micro-batch": "" if self.micro_batch is None else str(self.micro_batch),
             "parameter": self.parameter or "",

@@ -139,6 +139,10 @@ def test_an_exponential_that_overflowed_in_a_layer_is_replaced(op):
 ORIGINS = {
     "a logarithm": (Origin("forward", 3, "log", reason="logarithm of 0"), {"add-epsilon"}),
     "a mask": (Origin("forward", 3, "softmax", reason="a row that is masked entirely"), {"open-mask"}),
+    "an overflow": (
+        Origin("forward", 3, "pow", reason="overflow: beyond the largest float16"),
+        {"wide-operation"},
+    ),
     "data": (Origin("input", 3, culprit="x", reason="x of the batch holds NaN", samples=(4,)), {"check-data"}),
     "a target": (Origin("loss", 3, "mse_loss", culprit="target", reason="target holds NaN"), {"check-data"}),
     "weights": (Origin("parameter", 3, parameter="first.weight", reason="not finite since step 2"), set()),
@@ -150,7 +154,7 @@ def test_where_the_origin_is_known_only_what_can_mend_it_is_told(name):
     origin, expected = ORIGINS[name]
     history = poisoned("float32", np.where(np.arange(100) >= 3, np.nan, 1.0))
     history.facts["origin"] = origin
-    told_of = {"add-epsilon", "open-mask", "check-data"}
+    told_of = {"add-epsilon", "open-mask", "check-data", "wide-operation"}
     found = {r for r in told_of if told(history, "non-finite-gradient", r) is not None}
     assert found == expected
 

@@ -53,7 +53,9 @@ def specimens(**facts: str) -> Iterator[History]:
     yield healthy_run(loss=stuck(100), gradients=norms)
     yield from (poisoned("float16", 1.0), poisoned("float32", 1.0))
     yield from (large_updates(2.0, 0.6), swollen(), half_precision(0.5))
-    for origin in (None, Origin("forward", 3, "softmax", reason="a row that is masked entirely")):
+    masked = Origin("forward", 3, "softmax", reason="a row that is masked entirely")
+    overflown = Origin("forward", 3, "pow", reason="overflow: 1e6, beyond the largest float16, 6.55e4")
+    for origin in (None, masked, overflown):
         accident = poisoned("float32", np.where(np.arange(100) >= 3, np.nan, 1.0))
         accident.facts |= {"origin": origin} if origin is not None else {}
         yield accident

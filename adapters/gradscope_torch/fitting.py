@@ -16,7 +16,7 @@ from gradscope.logbook import PREFIX, lead_of
 from gradscope.metrics import counted, next_count, points_after
 from gradscope.plugins import plugins
 from gradscope.report import Report
-from gradscope.reporters.text import closing, verdict_lines
+from gradscope.reporters.text import closing, verdict_blocks
 from gradscope.scope import Scope, settings_of
 from gradscope.settings import Settings
 from gradscope.verdict import Severity
@@ -150,6 +150,6 @@ class Fitting:
 
 def told(report: Report) -> str:
     """What is worth printing where somebody trains: verdicts, what failed, and the status in one line."""
-    blocks = ["\n".join(verdict_lines(v, report.framework)) for v in report.verdicts]
+    blocks = ["\n".join(lines) for lines in verdict_blocks(report)]
     *rest, status = closing(replace(report, not_judged=()))
     return "\n".join([*(f"{b}\n" for b in blocks), *rest, f"gradscope: {status}"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -72,6 +73,7 @@ class Recorder:
         """The optimizer whose step is running, when it evaluates a closure."""
         self._broken = False
         """Whether the loss of the step that a scaler skipped was no number."""
+        self._thread = threading.get_ident()
         self._made = 0
         self._held = 0
         self._by_optimizer: dict[int, Objective] = {}
@@ -88,7 +90,7 @@ class Recorder:
         self._step_ended_safely = guarded(STEPS, failures, self._step_ended)
         self._finish_safely = guarded(STEPS, failures, self._finish)
         self._scaler_ended_safely = guarded(STEPS, failures, self._scaler_ended)
-        self.backward_begins = guarded("torch backward", failures, self._backward_begins)
+        self._backward_begins_safely = guarded("torch backward", failures, self._backward_begins)
         self._backward_ended_safely = guarded("torch backward", failures, self._backward_ended)
         self.clipped = guarded("torch clipping", failures, self.passes.clipped)
         self.scaled = guarded("torch loss scaling", failures, self.passes.scaled)
@@ -124,6 +126,15 @@ class Recorder:
 
     # -- events from patches ---------------------------------------------------------------------------------------
 
+    def backward_begins(self, tensors: Any, options: dict[str, Any]) -> None:
+        """backward() was called."""
+        if not self._elsewhere():
+            self._backward_begins_safely(tensors, options)
+
+    def _elsewhere(self) -> bool:
+        """Whether another thread is running than that of the watched steps: its gradients are not to be looked at."""
+        return self._candidates is not None and threading.get_ident() != self._thread
+
     def _backward_begins(self, tensors: Any, options: dict[str, Any]) -> None:
         if self.passes.count and not self._running.anything:  # a closure may evaluate again and again
             self._look_for_abandoned()
@@ -148,6 +159,8 @@ class Recorder:
 
     def backward_ended(self) -> None:
         """backward() returned; inside of a step with a closure, the weights change next. Raises NonFiniteError."""
+        if self._elsewhere():
+            return
         self._backward_ended_safely()
         if self._closure is not None:
             self.evaluated(self._closure)
@@ -235,9 +248,12 @@ class Recorder:
     def step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         """The optimizer's step begins. What steps is noted here, where no failing observer can disturb it. Gives the
         arguments that it is to be called with, where those are others."""
+        if not self.wanted(optimizer):
+            return None
+        self._thread = threading.get_ident()
         self.capture.quiet()
         self.sentinel.step_begins()
-        if self._running.begins(optimizer) and self.wanted(optimizer):
+        if self._running.begins(optimizer):
             self._step_begins_safely(optimizer, args, kwargs)
             self._closure = optimizer if has_closure(args, kwargs) else None
             if self._closure is None:

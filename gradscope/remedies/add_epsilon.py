@@ -12,7 +12,9 @@ def add_epsilon(verdict: Verdict, _history: History) -> Remedy | None:
     """A small constant where a function has no value or no slope; None where the step was run again and it was not a
     function's fault, but that of what it was given."""
     origin = verdict.origin
-    if origin is not None and (origin.culprit or origin.phase in {"input", "parameter"} or "masked" in origin.reason):
+    if origin is not None and (
+        origin.culprit or origin.phase in {"input", "parameter"} or told_otherwise(origin.reason)
+    ):
         return None
     reason = "log(0), 0/0, sqrt at 0 (its slope is infinite) and exp of large numbers are not finite"
     if origin is not None and origin.reason:
@@ -41,3 +43,8 @@ def add_epsilon(verdict: Verdict, _history: History) -> Remedy | None:
         risk="an epsilon too large biases small values",
         settings={"epsilon": 1e-7},
     )
+
+
+def told_otherwise(reason: str) -> bool:
+    """Whether an origin is one that no epsilon cures."""
+    return any(word in reason for word in ("masked", "overflow"))

@@ -10,8 +10,11 @@ from gradscope.verdict import Remedy, Verdict
 
 
 @remedy("exploding-gradient", "gradient-spike", "non-finite-gradient", rank=20, usual={"max_norm": 1.0})
-def clip_gradient_norm(_verdict: Verdict, history: History) -> Remedy | None:
-    """Clipping by global norm at twice what the sound part of this run shows; None when there is no such part."""
+def clip_gradient_norm(verdict: Verdict, history: History) -> Remedy | None:
+    """Clipping by global norm at twice what the sound part of this run shows; None when there is no such part, and
+    where an operation made what is not finite, of which clipping would make NaN everywhere."""
+    if verdict.origin is not None and "overflow" not in verdict.origin.reason:
+        return None
     usual = sound_gradient(history)
     if usual is None:
         return None
@@ -19,7 +22,7 @@ def clip_gradient_norm(_verdict: Verdict, history: History) -> Remedy | None:
     return Remedy(
         "clip-gradient-norm",
         f"clip the gradient at a global norm of {limit:g}",
-        f"the median gradient norm of the sound part of this run is {usual:.3g}; twice that cuts the outliers alone",
+        f"the median gradient norm of the sound part of this run is {usual:.3g}; twice that or so cuts outliers",
         {
             "torch": (
                 f"torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={limit:g})  # between backward() "

@@ -6,6 +6,7 @@ import math
 import os
 from pathlib import Path
 
+from gradscope.origin import Origin
 from gradscope.report import HEALTHY, Report
 from gradscope.reporter import reporter
 from gradscope.verdict import Evidence, Severity, Verdict
@@ -17,14 +18,26 @@ MOST_EVIDENCE = 4
 def text(report: Report) -> str:
     """The report as plain text of at most 100 columns or so."""
     lines = layer_lines(report)
-    for verdict in report.verdicts:
-        lines += [*verdict_lines(verdict, report.framework), ""]
+    for block in verdict_blocks(report):
+        lines += [*block, ""]
     lines += closing(report)
     return "\n".join(lines)
 
 
-def verdict_lines(verdict: Verdict, framework: str | None) -> list[str]:
-    """One verdict: headline, place, evidence, remedies."""
+def verdict_blocks(report: Report) -> list[list[str]]:
+    """The lines of each verdict. What is told of one is not told again: an origin, the remedies of a cause."""
+    treated = {v.name for v in report.verdicts if v.remedies}
+    told: set[Origin] = set()
+    blocks = []
+    for verdict in report.verdicts:
+        advised = verdict.consequence_of not in treated
+        blocks.append(verdict_lines(verdict, report.framework, advised=advised, origin=verdict.origin not in told))
+        told |= {verdict.origin} if verdict.origin is not None else set()
+    return blocks
+
+
+def verdict_lines(verdict: Verdict, framework: str | None, *, advised: bool = True, origin: bool = True) -> list[str]:
+    """One verdict: headline, place, evidence; advised, origin: and its remedies, and where its value was born."""
     lines = [f"{verdict.severity.upper()} {verdict.code} {verdict.name}: {verdict.summary}"]
     place = " at ".join(x for x in (layer(verdict.module), near(verdict.source)) if x)
     since = "" if verdict.step is None else f"since step {verdict.step}"
@@ -39,10 +52,10 @@ def verdict_lines(verdict: Verdict, framework: str | None) -> list[str]:
     rest = len(verdict.evidence) - MOST_EVIDENCE
     if rest > 0:
         lines.append(f"            and {rest} more")
-    if verdict.origin is not None and not verdict.consequence_of:
+    if verdict.origin is not None and origin:
         for i, line in enumerate(verdict.origin.told()):
             lines.append(f"  {'born' if i == 0 else '':<9} {line}")
-    for i, remedy in enumerate(() if verdict.consequence_of else verdict.remedies[:3]):
+    for i, remedy in enumerate(verdict.remedies[:3] if advised else ()):
         lines.append(f"  {'remedy' if i == 0 else 'or':<9} {remedy.title}: {remedy.reason}")
         code = remedy.code.get(framework or "torch", "")
         lines += [f"            | {line}" for line in code.splitlines()]
@@ -102,6 +115,9 @@ def closing(report: Report) -> list[str]:
         lines += [f"  {', '.join(rules)}: {reason}" for reason, rules in reasons.items()]
     for what, why in report.watched.get("limits", {}).items():
         lines.append(f"not observed: {what}: {why}")
+    for one in report.watched.get("objectives", []):
+        if one.get("withheld"):
+            lines.append(f"withheld: {one['withheld']} of {counted(one['steps'], 'step')} of {one['name']}")
     for bundle in report.watched.get("bundles", []):
         lines.append(f"saved: the failing step, for gradscope replay: {bundle}")
     for what, why in report.failures.items():

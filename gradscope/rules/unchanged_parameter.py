@@ -84,7 +84,7 @@ def _parameters(history: History, *, fewest: int, share: float, negligible: floa
     if not any(held) and (lately[:, np.array(loose, bool)] > 0).any():
         return
     outside = Role.CAUSE if learns(history) else Role.HARM
-    rows = history.run_at("skipped", "gradient") != 1
+    rows = (history.run_at("skipped", "gradient") != 1) & (history.run_at("withheld", "gradient") != 1)
     if not rows.any():
         return
     parameters = history["parameter"]

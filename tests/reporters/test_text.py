@@ -1,6 +1,7 @@
 """Text, for people."""
 
 import math
+import re
 
 import pytest
 from gradscope.report import Abstention, Report
@@ -69,10 +70,12 @@ def test_a_verdict_without_a_place_has_no_line_for_it():
     assert not [line for line in shown if line.startswith("  where")]
 
 
-def test_a_consequence_names_its_cause_and_no_remedies():
-    shown = lines(verdicts=(verdict(consequence_of="dead-units", remedies=REMEDIES),))
+@pytest.mark.parametrize(("known", "advised"), [(REMEDIES, ["do 0", "do 1", "do 2"]), ((), ["do 0"])])
+def test_a_consequence_names_its_cause_and_no_remedies_where_the_cause_has_some(known, advised):
+    cause = verdict(name="dead-units", remedies=known)
+    shown = lines(verdicts=(cause, verdict(consequence_of="dead-units", remedies=REMEDIES[:1])))
     assert "  because   of dead-units, above" in shown
-    assert not [line for line in shown if "remedy" in line]
+    assert [d for line in shown for d in re.findall(r"do \d", line)] == advised
 
 
 def test_no_more_than_three_remedies_are_shown():

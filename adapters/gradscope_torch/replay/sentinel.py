@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gradscope_torch.objective import Objective
 
 FIRST_CAUSE = "first cause"
+SAVING = "the failing step was not saved"
 NOTHING: list[tuple[Any, Any]] = []
 MOST_REPLAYS = 4
 """So many steps of one optimizer are run again; of the others it is only counted that they were not finite."""
@@ -54,7 +55,7 @@ class Sentinel:
         self._find = guarded(PART, scope.failures, self._look_for_origin)
         if scope.accidents.save is not None:
             import_module("gradscope_torch.bundle.writing")  # that it cannot be saved is said now, not when it fails
-        self._save = guarded("saving the failing step", scope.failures, self._save_step)
+        self._save = guarded(SAVING, scope.limits, self._save_step)
 
     def failing(self, objective: Objective, losses: list[tuple[Any, Any]]) -> bool:
         """Whether a norm or a loss of the step that begins is not finite. Where processes train one model together and

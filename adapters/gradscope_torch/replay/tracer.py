@@ -8,6 +8,7 @@ operation of the backward pass to the line and the module of the forward pass.
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,12 +89,14 @@ class Tracer(TorchDispatchMode):
         self._sites: dict[int, Site] = {}
         self._newest = -1
         self._looking = False
+        self._threads: set[int] = set()
         self._layers: dict[int, torch.nn.Module] = {}
         self._memory = Memory()
         self._given: set[int] = set()
         self._handles: list[Any] = []
 
     def __enter__(self) -> Any:
+        self._threads = {threading.get_ident()}
         self._handles = [
             torch_module.register_module_forward_pre_hook(self._enter_module),
             torch_module.register_module_forward_hook(self._leave_module, always_call=True),
@@ -108,14 +111,15 @@ class Tracer(TorchDispatchMode):
     # -- modules ---------------------------------------------------------------------------------------------------
 
     def _enter_module(self, module: torch.nn.Module, args: Any) -> None:
+        if threading.get_ident() not in self._threads:
+            return  # another one trains meanwhile
         if self._stack and not self.names.known(module):
             self.names.adopt(module, self._stack[-1])
         self._stack.append(module)
         self._begun.append(torch._C._autograd._get_sequence_nr())
         if self.recurrent is None and isinstance(module, torch.nn.RNNBase) and not module.batch_first:
-            sequences = args[0] if args else None
-            timed = isinstance(sequences, Tensor) and sequences.dim() == 3
-            self.recurrent = int(sequences.shape[1]) if timed else None
+            sequences = [t for t in args[:1] if isinstance(t, Tensor) and t.dim() == 3]
+            self.recurrent = int(sequences[0].shape[1]) if sequences else None
         if torch._C._current_graph_task_id() == -1:
             self._looking = True
             given = [t for t in floats((args, kwargs_of(sys._getframe(1)))) if state_of(t) == BAD]
@@ -124,6 +128,8 @@ class Tracer(TorchDispatchMode):
             self._looking = False
 
     def _leave_module(self, module: torch.nn.Module, _args: Any, _output: Any) -> None:
+        if threading.get_ident() not in self._threads:
+            return
         end = torch._C._autograd._get_sequence_nr()
         while self._stack:
             last, begun = self._stack.pop(), self._begun.pop()

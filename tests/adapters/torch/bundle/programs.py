@@ -80,7 +80,7 @@ PROGRAMS = {
             "given = x * (step != 2)",
             "F.mse_loss(net(given), y).backward()",
         ),
-        {"phase": "backward", "op": "sqrt", "parameter": "stem.bias"},
+        {"phase": "backward", "op": "sqrt", "parameter": "stem.weight"},
     ),
     "input": Failing(
         PLAIN,
@@ -141,7 +141,7 @@ class Distance(torch.autograd.Function):
         + LOOP.format(
             body="net.stem.bias.data.mul_(step != 2)\n    Distance.apply(net(x * (step != 2)), y).backward()"
         ),
-        {"phase": "backward", "op": "sqrt", "parameter": "stem.bias"},
+        {"phase": "backward", "op": "sqrt", "parameter": "stem.weight"},
     ),
     "ties, buffers and modes": Failing(
         """

@@ -37,7 +37,7 @@ def test_the_text_names_origin_place_and_cause(elsewhere: Callable[[str], Path])
     assert done.returncode == 1
     assert done.stdout.startswith("NOT FINITE: first values that are not finite, made by sqrt in the forward pass")
     assert "model.py:12" in done.stdout
-    assert "samples 5" in done.stdout
+    assert "samples of the batch 5" in done.stdout
     assert "saved as  the same origin" in done.stdout
 
 

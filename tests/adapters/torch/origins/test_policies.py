@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import linecache
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -245,3 +246,66 @@ def test_mode_and_requirement_of_gradients_are_as_they_were() -> None:
         assert [p.requires_grad for p in trained.model.parameters()] == [False, True, True]
         assert torch.is_grad_enabled()
     assert origin_of(scope) is not None
+
+
+def test_a_report_says_how_many_steps_were_withheld() -> None:
+    model = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with gradscope.watch(model, optimizer, on_nonfinite="skip") as scope:
+        for step in range(8):
+            optimizer.zero_grad()
+            (model(torch.ones(2, 4)).sum() * (float("nan") if step % 4 == 1 else 1.0)).backward()
+            optimizer.step()
+        report = scope.report()
+    assert report.watched["objectives"][0]["withheld"] == 2
+    assert "withheld: 2 of 8 steps of SGD 1" in str(report)
+
+
+class OwnStep(torch.optim.Optimizer):
+    """An optimizer that asks nobody whether there is a gradient."""
+
+    def step(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data.sub_(group["rate"] * p.grad)
+
+
+def test_a_step_of_an_optimizer_of_ones_own_is_withheld() -> None:
+    model = torch.nn.Linear(4, 1)
+    optimizer = OwnStep(model.parameters(), {"rate": 0.1})
+    with gradscope.watch(model, optimizer, on_nonfinite="skip") as scope:
+        for step in range(4):
+            before = model.weight.detach().clone()
+            optimizer.zero_grad()
+            (model(torch.ones(2, 4)).sum() * (float("nan") if step == 2 else 1.0)).backward()
+            optimizer.step()
+            assert torch.equal(before, model.weight) is (step == 2)
+    assert scope.skipped_steps == 1
+
+
+def test_the_line_of_an_operation_leads_the_verdict() -> None:
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = torch.nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (self.stem(x) * 0).abs().sqrt().sum()  # planted
+
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with gradscope.watch(model, optimizer) as scope:
+        model(torch.ones(2, 4)).backward()
+        optimizer.step()
+    verdict = scope.report().verdicts[0]
+    assert verdict.origin is not None
+    assert verdict.source == verdict.origin.source
+    file, _, line = str(verdict.source).rpartition(":")
+    assert linecache.getline(file, int(line)).rstrip().endswith("# planted")
+
+
+@pytest.mark.parametrize("folder", ["", 3, True, b"x"])
+def test_a_folder_that_is_none_is_refused(folder: Any) -> None:
+    model = torch.nn.Linear(4, 1)
+    with pytest.raises(gradscope.GradscopeError, match="expected a folder"):
+        gradscope.watch(model, torch.optim.SGD(model.parameters(), 0.1), on_nonfinite_save=folder)

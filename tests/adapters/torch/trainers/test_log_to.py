@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,10 @@ def rows(run: Any) -> tuple[list[dict[str, Any]], list[str]]:
     """(what each step of a run holds, the names of the metrics that were defined), once it is finished."""
     run.finish()
     (file,) = Path(run.dir).parent.glob("*.wandb")
+    for _ in range(300):
+        if any(record.HasField("exit") for record in records(file)):
+            break  # the service writes on by itself: on a busy machine it may be behind
+        time.sleep(0.1)
     found, defined = [], []
     for record in records(file):
         if record.HasField("history"):
