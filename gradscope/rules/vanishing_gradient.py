@@ -9,7 +9,7 @@ import numpy as np
 from gradscope.fit import learns
 from gradscope.history import Array, History
 from gradscope.rule import NotJudged, rule
-from gradscope.trend import layers, sound_rows
+from gradscope.trend import first_nonfinite_step, layers, sound_rows
 from gradscope.verdict import Evidence, Role
 
 
@@ -24,7 +24,9 @@ from gradscope.verdict import Evidence, Role
         "gradient-underflow",
     ),
 )
-def vanishing_gradient(history: History, *, decay: float = 1e-3, depth: int = 3) -> Iterator[Evidence]:
+def vanishing_gradient(
+    history: History, *, decay: float = 1e-3, depth: int = 3, fewest: int = 20
+) -> Iterator[Evidence]:
     """The gradient dies on its way to the first layers, and they do not learn.
 
     What it does: compares, for each weight matrix, gradient norm / parameter norm, in the order in which layers run.
@@ -34,7 +36,8 @@ def vanishing_gradient(history: History, *, decay: float = 1e-3, depth: int = 3)
 
     Thresholds: decay, first over largest, as a median over the run. Published checks use 1e-3 (AutoTrainer); healthy
     networks of ten layers, measured here, stay above 1e-2. depth, the fewest layers for which depth can be the reason.
-    Reported only when the loss does not fall: many healthy networks start with a steep profile.
+    fewest, steps before the first value that is not finite: with fewer of them nobody knows whether it would have
+    learnt. Reported only when the loss does not fall: many healthy networks start with a steep profile.
 
     Not flagged: layers whose gradient is small at initialization and recovers, converged runs, zero-initialized
     branches.
@@ -51,6 +54,8 @@ def vanishing_gradient(history: History, *, decay: float = 1e-3, depth: int = 3)
         return
     table = history["gradient"]
     rows = sound_rows(history, table)
+    if len(table.steps[rows]) < fewest and first_nonfinite_step(history) is not None:
+        raise NotJudged(f"fewer than {fewest} steps before the first value that is not finite")
     norms = np.where(table.column("gradient_norm") < 0, np.nan, table.column("gradient_norm"))[rows]
     sizes = np.array([max(np.sqrt(s.traits["size"]), 1.0) for s in table.subjects])
     relative = np.nanmedian(norms, axis=0) / sizes if len(norms) else np.full(len(sizes), np.nan)

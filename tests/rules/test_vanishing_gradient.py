@@ -44,6 +44,18 @@ def test_the_largest_gradient_lies_depth_layers_deep(second, flagged):
     assert bool(found(vanishing_gradient, sick(second=second))) is flagged
 
 
+def broken_at(step: int) -> History:
+    """The sick one, whose loss is no number from a step on."""
+    return sick(loss=np.where(np.arange(100) >= step, np.nan, stuck(100)))
+
+
+def test_a_run_that_breaks_before_it_could_learn_is_not_judged():
+    with pytest.raises(NotJudged, match="fewer than 20 steps before the first value that is not finite"):
+        found(vanishing_gradient, broken_at(19))
+    assert found(vanishing_gradient, broken_at(20))
+    assert found(vanishing_gradient, broken_at(19), fewest=19)
+
+
 def test_a_run_that_learns_shows_nothing():
     assert not found(vanishing_gradient, sick(loss=learning(100)))
 
