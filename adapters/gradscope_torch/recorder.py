@@ -26,6 +26,7 @@ from gradscope_torch.objective import Objective
 from gradscope_torch.optimizer import kind_of
 from gradscope_torch.passes import Mark, Passes
 from gradscope_torch.reach import Reach, Seen
+from gradscope_torch.register import Register
 from gradscope_torch.replay.capture import Capture
 from gradscope_torch.replay.sentinel import Sentinel
 from gradscope_torch.running import Running
@@ -33,8 +34,6 @@ from gradscope_torch.turns import Turns
 
 STEPS = "torch optimizer hooks"
 MODULES = "torch module hooks"
-MOST_RESTING = 16
-"""So many objectives alike whose optimizers are gone are kept, with their models, in case they are continued."""
 
 
 class Recorder:
@@ -56,7 +55,7 @@ class Recorder:
         self.wanted = wanted
         self.forward = Forward(names)
         self.moving = Moving()
-        self.objectives: dict[frozenset[int], Objective] = {}
+        self.register = Register(scope, names, self._surveyed)
         self.on_step: Callable[[int], None] = lambda _steps: None
         self.on_outermost: Callable[[torch.nn.Module], None] = lambda _module: None
         self.forward.active = schedule(0)
@@ -66,7 +65,6 @@ class Recorder:
         self.shared: tuple[list[tuple[Any, Any]], int] = ([], 0)
         self.spent = False
         self.stepped = False
-        self.order: list[Objective] = []
         self._running = Running()
         self._turns = Turns()
         self._closure: Any = None
@@ -74,9 +72,6 @@ class Recorder:
         self._broken = False
         """Whether the loss of the step that a scaler skipped was no number."""
         self._thread = threading.get_ident()
-        self._made = 0
-        self._held = 0
-        self._by_optimizer: dict[int, Objective] = {}
         self._candidates = candidates
         self._reach = Reach()
         self._open: tuple[Mark, Seen] | None = None
@@ -86,7 +81,7 @@ class Recorder:
         self.enter = guarded(MODULES, failures, self._enter)
         self.leave = guarded(MODULES, failures, self._leave)
         self._step_begins_safely = guarded(STEPS, failures, self._step_begins)
-        self._evaluated_safely = guarded(STEPS, failures, lambda optimizer: self.objective(optimizer).gradients())
+        self._evaluated_safely = guarded(STEPS, failures, lambda optimizer: self.register.of(optimizer).gradients())
         self._step_ended_safely = guarded(STEPS, failures, self._step_ended)
         self._finish_safely = guarded(STEPS, failures, self._finish)
         self._scaler_ended_safely = guarded(STEPS, failures, self._scaler_ended)
@@ -184,12 +179,12 @@ class Recorder:
         if not self.stepped and self.wanted(optimizer):
             self._scaler_ended_safely(optimizer)
             self._count(optimizer)
-            objective = self._by_optimizer.get(id(optimizer))
+            objective = self.register.known(optimizer)
             if self._broken and objective is not None and self.scope.accidents.policy == "raise":
                 self.sentinel.refuse(objective)
 
     def _scaler_ended(self, optimizer: Any) -> None:
-        objective = self.objective(optimizer)
+        objective = self.register.of(optimizer)
         objective.skipped = True
         self._broken = self.sentinel.skipped_by_scaler(objective, True, self._losses(objective))
         full = self.schedule(objective.step)
@@ -198,52 +193,16 @@ class Recorder:
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
-    def objective(self, optimizer: Any) -> Objective:
-        """The Objective of an optimizer; one with the same parameters continues that of its predecessor."""
-        found = self._by_optimizer.get(id(optimizer))
-        if found is not None and found.optimizer is optimizer and not found.unknown:
-            return found
-        key = key_of(optimizer)
-        found = found if found is not None and found.optimizer is optimizer else self.objectives.get(key)
-        made = found is None
-        if found is None:
-            found = self._new_objective(optimizer)
-        self.objectives = {k: o for k, o in self.objectives.items() if o is not found} | {key: found}
-        found.optimizer = optimizer
-        self._by_optimizer[id(optimizer)] = found
-        if not made:
-            self.names.refresh()  # where an optimizer is given other parameters, the model has them too
-        self.survey(found)
-        return found
-
-    def _new_objective(self, optimizer: Any) -> Objective:
-        self._made += 1
-        kind = type(optimizer).__name__
-        history = self.scope.new_history(
-            f"{kind} {self._made}", framework="torch", optimizer=kind, settings=described(optimizer)
-        )
-        made = Objective(optimizer, history, self.names, self._made)
-        resting = [o for o in self.order if o.optimizer is None and o.kind == made.kind]
-        for one in resting[:-MOST_RESTING]:
-            self._let_go(one)
-        self.order.append(made)
-        return made
-
-    def _let_go(self, objective: Objective) -> None:
-        """Writes what waits and forgets an objective, and its model where no other objective needs it."""
-        objective.flush()
-        self.order = [o for o in self.order if o is not objective]
-        self.objectives = {k: o for k, o in self.objectives.items() if o is not objective}
-        self._by_optimizer = {k: o for k, o in self._by_optimizer.items() if o is not objective}
-        self.names.release(objective.parameters, [p for o in self.order for p in o.own()])
-
-    def survey(self, *objectives: Objective) -> None:
-        """Lets objectives (all of them, without arguments) find their parameters and names anew."""
-        for one in objectives or self.order:
-            one.survey({id(p) for o in self.order if o is not one for p in o.own()})
+    def _surveyed(self) -> None:
+        """Parameters may have come: it is looked at others, to tell whether a backward pass is ours."""
         if self._candidates is not None:
             self._reach.parameters = list({id(p): p for o in self.order for p in o.parameters}.values())
         self._open = None
+
+    @property
+    def order(self) -> list[Objective]:
+        """The objectives, in the order in which they came."""
+        return self.register.order
 
     def step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         """The optimizer's step begins. What steps is noted here, where no failing observer can disturb it. Gives the
@@ -270,7 +229,7 @@ class Recorder:
 
     def _look_for_accident(self, optimizer: Any) -> Any:
         """Looks whether the step is finite, and does what was asked for where it is not. Raises NonFiniteError."""
-        objective = self._by_optimizer.get(id(optimizer))
+        objective = self.register.known(optimizer)
         if objective is None or not self.scope.accidents.sought or STEPS in self.scope.failures:
             return None
         losses = self._losses(objective)
@@ -293,19 +252,11 @@ class Recorder:
             return []
         return self.passes.losses if self.passes.count else self.shared[0]
 
-    def _look_for_replaced(self) -> None:
-        """Whether a model holds other parameters than at the last look."""
-        held = hash(tuple(map(id, self.names.all_parameters())))
-        if held != self._held:
-            self._held = held
-            for objective in self.order:
-                objective.outdated = True
-
     def _step_begins(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        known = self._by_optimizer.get(id(optimizer))
+        known = self.register.known(optimizer)
         if known is not None and sparse_schedule(known.step):
-            self._look_for_replaced()
-        objective = self.objective(optimizer)
+            self.register.look_for_replaced()
+        objective = self.register.of(optimizer)
         objective.before_step(self.schedule(objective.step))
         if not has_closure(args, kwargs):
             objective.gradients()
@@ -321,7 +272,7 @@ class Recorder:
         self._count(optimizer)
 
     def _step_ended(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        objective = self.objective(optimizer)
+        objective = self.register.of(optimizer)
         self._finish(objective, self.schedule(objective.step), measured=not has_closure(args, kwargs))
 
     def _finish(self, objective: Objective, full: bool, measured: bool = False) -> None:
@@ -354,7 +305,7 @@ class Recorder:
         if STEPS in self.scope.failures:
             self.forward.active = False
             self.forward.reset()
-        known = self._by_optimizer.get(id(optimizer))
+        known = self.register.known(optimizer)
         if known is not None and known.optimizer is optimizer:
             self._turns.step(known.kind, known.number)
         else:
@@ -385,21 +336,10 @@ class Recorder:
         """Writes what waits and gives everything its final name."""
         self._flush()
         self.names.refresh()
-        self.survey()
+        self.register.survey()
         note_unmoved([o.history for o in self.order], self.moving.unmoved(self.names))
-
-
-def key_of(optimizer: Any) -> frozenset[int]:
-    """Which parameters an optimizer holds."""
-    return frozenset(id(p) for g in optimizer.param_groups for p in g["params"])
 
 
 def has_closure(args: Any, kwargs: Any) -> bool:
     """Whether step() was given a closure, so that gradients come to be inside it."""
     return any(callable(a) for a in args[1:]) or callable(kwargs.get("closure"))
-
-
-def described(optimizer: Any) -> dict[str, Any]:
-    """The numbers of an optimizer's first group: learning rate, momentum, weight decay ..."""
-    group = optimizer.param_groups[0] if optimizer.param_groups else {}
-    return {k: v for k, v in group.items() if isinstance(v, int | float | bool) and k != "params"}
