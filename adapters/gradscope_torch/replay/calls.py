@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradscope_torch.replay.states import State
 from gradscope_torch.replay.streams import Streams
 
 DEEPEST = 5
@@ -43,6 +44,8 @@ class Call:
     alive: Callable[[], Any] | None = None
     used: bool = False
     versions: tuple[int, ...] = ()
+    states: list[State] = field(default_factory=list)
+    """What a model overwrote in itself, as it was before."""
 
     @property
     def overwritten(self) -> bool:

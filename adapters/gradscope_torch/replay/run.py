@@ -113,6 +113,10 @@ class Replay:
         target = unwrapped(call.target) if call.is_model else call.target
         args, kwargs = self._filled(call.args), self._filled(call.kwargs)
         if call.is_model:
+            first = not any(c.target is call.target for c in self.tape.calls[:at])
+            for state in call.states:
+                if first or state.value.grad_fn is None:  # else it comes from an earlier call, with its gradients
+                    state.put_back()
             self.tracer.model_begins((args, kwargs))
         with situation(call):
             result = target(*args, **kwargs)

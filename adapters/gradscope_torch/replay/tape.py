@@ -25,6 +25,7 @@ from gradscope_torch.replay.calls import (
     tensors_of,
     versions_of,
 )
+from gradscope_torch.replay.states import States
 from gradscope_torch.replay.streams import Habits, Streams
 
 TOKEN = "gradscope tape"
@@ -61,6 +62,7 @@ class Tape:
         """Slots without a graph. One that has come by one since was returned by an autograd function of the user's."""
         self._count = self._bytes = 0
         self._habits = Habits()
+        self._states = States()
 
     # -- recording -------------------------------------------------------------------------------------------------
 
@@ -73,10 +75,13 @@ class Tape:
         versions = versions_of((*given, *named.values()))
         self._bytes += sum(v.nbytes for v in (*given, *named.values()) if isinstance(v, Tensor))
         streams = self._habits.note(module)
-        return Call(module, given, named, streams=streams, casting=casting, versions=versions)
+        states = self._states.note(module)
+        return Call(module, given, named, streams=streams, casting=casting, versions=versions, states=states)
 
     def model_ended(self, call: Call, output: Any) -> bool:
         """It returned; whether the call counts, for something of what it gave carries gradients."""
+        if call.states:
+            call.states = self._states.wrote(call.target, call.states)
         made = [output] if isinstance(output, Tensor) else list(tensors_of(output))
         node = next((n for t in made if (n := t.grad_fn) is not None), None)
         if node is None:
