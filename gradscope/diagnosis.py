@@ -116,7 +116,7 @@ def verdict_of(rule: Rule, evidence: tuple[Evidence, ...], history: History, *, 
     """One verdict from the evidence of one rule; its place is where a value that is not finite was born, else that of
     the first evidence that names one."""
     ordered = tuple(sorted(evidence, key=lambda e: e.role is Role.NOTE))
-    born = next((e for e in ordered if e.origin is not None), None)
+    born = next((e for e in ordered if e.origin is not None and (e.module or e.source)), None)
     leading = born or next((e for e in ordered if e.module is not None), ordered[0])
     module = leading.module
     source = leading.source or history.source_of(module)

@@ -200,8 +200,10 @@ def test_what_was_watched_is_told():
                 "elements": elements,
                 "steps": 100,
                 "loss_calls": ["mse_loss at train.py:20"],
+                "withheld": 0,
             }
         ],
         "limits": {"activations": "compiled"},
+        "bundles": [],
         "layers": [],
     }

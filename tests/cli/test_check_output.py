@@ -24,6 +24,7 @@ VERDICT = {
     "step",
     "objective",
     "consequence_of",
+    "origin",
     "evidence",
     "remedies",
 }

@@ -120,7 +120,7 @@ def test_the_first_accident_is_traced_to_its_layer(eager: bool) -> None:
         made.fit(X, Y, batch_size=32, epochs=1, verbose=0, shuffle=False)
         scope.report()
     origin = scope.histories[0].facts["origin"]
-    assert (origin["module"], origin["op"], origin["step"], origin["direction"]) == ("root", "Root", 0, "forward")
+    assert (origin.module, origin.op, origin.step, origin.phase) == ("root", "Root", 0, "forward")
 
 
 def test_what_a_strategy_distributes_is_not_judged_and_trains_on() -> None:
