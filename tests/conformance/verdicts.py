@@ -142,6 +142,6 @@ LOCATED = {
     ("torch", "nan-of-log"): (0, "error non-finite-loss: sigmoid2, step 25"),
     ("torch", "exploding-start"): (2, "error non-finite-loss: dense5, step 2"),
 }
-"""The verdict where the framework ran the broken step again and found where it broke (gradscope.origin): of a logarithm
-in the loss, the layer whose output it got; of sums that overflow, the layer whose infinities reach the loss, while those
-of layers before it are negative, and ReLU lets none of them by."""
+"""The verdict where the framework ran the broken step again and found where it broke (gradscope.origin): of a
+logarithm in the loss, the layer whose output it got; of sums that overflow, the layer whose infinities reach the loss,
+while those of layers before it are negative, and ReLU lets none of them by."""
