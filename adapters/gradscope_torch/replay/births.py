@@ -15,7 +15,7 @@ from gradscope_torch.names import Names
 from gradscope_torch.replay.arguments import arguments_of, batch_of, is_square
 from gradscope_torch.replay.calls import Call
 from gradscope_torch.replay.memory import covers, same_place
-from gradscope_torch.replay.operations import LOSSES, differentiated, written
+from gradscope_torch.replay.operations import CRITERIA, LOSSES, differentiated, written
 from gradscope_torch.replay.reasons import reason_of, reason_of_slope
 from gradscope_torch.replay.run import Failure, needed, unwrapped, writes
 from gradscope_torch.replay.samples import Batch, features_of, rows_of
@@ -101,7 +101,8 @@ class Births:
         inside = call.is_model if call is not None else place.module is not None
         in_loss = not inside or birth.op.rstrip("_") in LOSSES
         text, where = reason_of(birth)
-        layer = self._layer(place.module if inside else self.failure.tracer.layer_of((birth.args, birth.kwargs)))
+        layered = inside and not isinstance(place.module, CRITERIA)
+        layer = self._layer(place.module if layered else self.failure.tracer.layer_of((birth.args, birth.kwargs)))
         layer["source"] = self._source(birth, layer["source"])
         bad = ~torch.isfinite(plain(birth.outputs[0]))
         return self._made(

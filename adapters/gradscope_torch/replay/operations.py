@@ -54,6 +54,8 @@ WRITTEN = {
     "_thnn_fused_lstm_cell": "lstm",
     "_cudnn_rnn": "lstm",
 }
+CRITERIA = (torch.nn.modules.loss._Loss,)
+"""Modules that are no layers, wherever they are called."""
 LINEAR = (torch.nn.Linear, torch.nn.Bilinear)
 UNWRITTEN = frozenset(
     {

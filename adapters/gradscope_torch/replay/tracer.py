@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradscope_torch.names import Names
 from gradscope_torch.replay.memory import Memory
-from gradscope_torch.replay.operations import ADDING, OPAQUE, SCALING, STEEP, UNWRITTEN
+from gradscope_torch.replay.operations import ADDING, CRITERIA, OPAQUE, SCALING, STEEP, UNWRITTEN
 from gradscope_torch.replay.places import Place, kwargs_of, place_of
 from gradscope_torch.replay.values import (
     BAD,
@@ -136,7 +136,7 @@ class Tracer(TorchDispatchMode):
             self._spans.append((begun, end, last))
             if last is module:
                 break
-        if self.in_model and not any(True for _ in module.children()):
+        if self.in_model and not isinstance(module, CRITERIA) and not any(True for _ in module.children()):
             self.last_layer = module
 
     def made_by(self, tensor: Tensor) -> list[int]:
@@ -212,7 +212,7 @@ class Tracer(TorchDispatchMode):
 
     def _label(self, site: Site, args: Any, result: Any) -> None:
         """Notes which layer a tensor comes from: that which made it, or the one that its first input comes from."""
-        inside = site.place.module if self.in_model and site.place.module is not None else None
+        inside = site.place.module if self.in_model and not isinstance(site.place.module, CRITERIA) else None
         layer = inside if inside is not None and not any(True for _ in inside.children()) else None
         if layer is None:
             layer = next((x for t in floats(args) if (x := self._layers.get(key_of(t))) is not None), inside)

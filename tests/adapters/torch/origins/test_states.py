@@ -62,3 +62,24 @@ def test_a_model_that_overwrites_nothing_is_asked_nothing_later() -> None:
         model(torch.randn(3, 4))
         assert states.wrote(model, before) == []
     assert states.note(model) == []
+
+
+class OwnLoss(nn.Module):
+    """A model that makes its criterion in its forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return nn.CrossEntropyLoss(ignore_index=-100)(self.head(self.stem(x)), labels)
+
+
+def test_a_criterion_made_in_the_forward_pass_is_no_layer() -> None:
+    model = OwnLoss()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    with gradscope.watch(model, optimizer) as scope:
+        model(torch.randn(5, 4), torch.full((5,), -100)).backward()
+        optimizer.step()
+        origin = next(v.origin for v in scope.report().verdicts if v.origin)
+    assert (origin.phase, origin.module, origin.op) == ("loss", "head", "nll_loss")
