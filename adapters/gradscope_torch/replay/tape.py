@@ -130,7 +130,7 @@ class Tape:
         for call in self.calls:
             if call.is_model and call.used:
                 self._habits.drew(call.target, call.streams)
-        if self.leaks or not traceable:
+        if self.calls and (self.leaks or not traceable):
             self._keep_gradients(done, losses)
         return done
 
