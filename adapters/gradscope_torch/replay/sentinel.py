@@ -4,6 +4,7 @@ refused, as was asked."""
 from __future__ import annotations
 
 import cmath
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from gradscope.errors import NonFiniteError
 from gradscope.guard import guarded
-from gradscope.origin import Origin, origin_at
+from gradscope.origin import Origin
 from gradscope.scope import Scope
 from torch import Tensor
 
 from gradscope_torch.names import Names
 from gradscope_torch.replay.births import Births
+from gradscope_torch.replay.calls import Pass
 from gradscope_torch.replay.capture import PART, Capture
 from gradscope_torch.replay.fate import fate_of
 from gradscope_torch.replay.run import models_of, replayed
@@ -49,8 +51,8 @@ class Sentinel:
         self._skips: dict[int, int] = {}
         self._origin: Origin | None = None
         """That of the step that is looked at."""
-        self._explained: tuple[tuple[int, ...], Origin] | None = None
-        """(the backward passes that were run again, what came of it)."""
+        self._explained: tuple[weakref.ref[Pass], Origin] | None = None
+        """(the last backward pass of the step that was run again, what came of it)."""
         self._withheld: list[tuple[Tensor, Any]] = []
         self._find = guarded(PART, scope.failures, self._look_for_origin)
         if scope.accidents.save is not None:
@@ -114,7 +116,7 @@ class Sentinel:
     def _look_for_origin(self, objective: Objective) -> None:
         facts = objective.history.facts
         tape = self.capture.tape
-        if self._explained and self._explained[0] == tuple(map(id, tape.passes)):
+        if self._explained and tape.passes and self._explained[0]() is tape.passes[-1]:
             self._origin = replace(self._explained[1], step=objective.step)  # that of another optimizer in this step
             facts.setdefault("origin", self._origin)
             return
@@ -140,7 +142,7 @@ class Sentinel:
             return
         fate = partial(fate_of, objectives=self.objectives())
         self._origin = Births(tape, failure, self.names, objective.step, fate).origin()
-        self._explained = tuple(map(id, tape.passes)), self._origin
+        self._explained = weakref.ref(tape.passes[-1]), self._origin
         facts.setdefault("origin", self._origin)
         self.scope.limits.pop(FIRST_CAUSE, None)
 
@@ -153,8 +155,7 @@ class Sentinel:
             return
         from gradscope_torch.bundle.writing import save_bundle
 
-        origin = origin_at(objective.history, objective.step)
-        path = save_bundle(folder, self.capture.tape, self.names, optimizer, objective.step, origin)
+        path = save_bundle(folder, self.capture.tape, self.names, optimizer, objective.step, self._origin)
         objective.history.facts["bundle"] = str(path)
 
     def _withhold(self, objective: Objective, optimizer: Any, closure: bool) -> Any:

@@ -309,3 +309,20 @@ def test_a_folder_that_is_none_is_refused(folder: Any) -> None:
     model = torch.nn.Linear(4, 1)
     with pytest.raises(gradscope.GradscopeError, match="expected a folder"):
         gradscope.watch(model, torch.optim.SGD(model.parameters(), 0.1), on_nonfinite_save=folder)
+
+
+def test_every_step_that_is_withheld_is_looked_at_for_itself() -> None:
+    model = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    found = []
+    with gradscope.watch(model, optimizer, on_nonfinite="raise"):
+        for step in range(4):
+            x = torch.ones(4, 4)
+            x[step, 1] = float("nan")
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            with pytest.raises(NonFiniteError) as caught:
+                optimizer.step()
+            assert caught.value.origin is not None
+            found.append((caught.value.origin.step, caught.value.origin.samples))
+    assert found == [(step, (step,)) for step in range(4)]
