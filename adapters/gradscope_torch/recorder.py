@@ -139,7 +139,8 @@ class Recorder:
                 self._reach.parameters = self._candidates()
             self._open = self.passes.mark(), self._reach.look()
         self.passes.begin(tensors)
-        self.capture.backward_begins(tensors, options)
+        if self.scope.accidents.sought:
+            self.capture.backward_begins(tensors, options)
         for objective in self.order:
             objective.backward_begins()
 
@@ -177,6 +178,7 @@ class Recorder:
     def scaler_ended(self, _scaler: Any, optimizer: Any) -> None:
         """A scaler's step returned: when the optimizer's own step never ran, it was skipped."""
         if not self.stepped and self.wanted(optimizer):
+            self._broken = False
             self._scaler_ended_safely(optimizer)
             self._count(optimizer)
             objective = self.register.known(optimizer)

@@ -24,7 +24,6 @@ from gradscope_torch.replay.calls import Pass
 from gradscope_torch.replay.capture import PART, Capture
 from gradscope_torch.replay.fate import fate_of
 from gradscope_torch.replay.run import models_of, replayed
-from gradscope_torch.replay.tape import Tape
 from gradscope_torch.sharding import is_sharded
 
 if TYPE_CHECKING:
@@ -66,11 +65,10 @@ class Sentinel:
         try:
             bad = any_not_finite([*objective.own_norms(), *(loss for loss, _ in losses)])
             bad = bad and objective.confirms_bad(losses)
-            if self.scope.accidents.policy in {"skip", "raise"}:
-                bad = agreed(bad, self.capture.tape)
         except Exception as error:  # noqa: BLE001 - the look must not hurt the step
             self.scope.failures.setdefault(PART, f"{type(error).__name__}: {error}")
-        return bad
+        acts = self.scope.accidents.policy in {"skip", "raise"}
+        return agreed(bad, [root for root, _ in self.names.roots.values()]) if acts else bad
 
     def accident(self, objective: Objective, optimizer: Any, *, closure: bool = False) -> Any:
         """A step is not finite: finds out why, and does what was asked for. Gives what steps instead, where the step is
@@ -191,11 +189,11 @@ def is_nan(number: Any) -> bool:
     return bool(torch.isnan(number).any()) if isinstance(number, Tensor) else cmath.isnan(number)
 
 
-def agreed(bad: bool, tape: Tape) -> bool:
-    """Whether it is so in any of the processes that train a model together."""
+def agreed(bad: bool, models: Sequence[torch.nn.Module]) -> bool:
+    """Whether it is so in any of the processes that train a model together: each of them asks at each of its steps."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return bad
-    together = [c.target for c in tape.calls if isinstance(c.target, torch.nn.parallel.DistributedDataParallel)]
+    together = [m for m in models if isinstance(m, torch.nn.parallel.DistributedDataParallel)]
     if not together:
         return bad
     flag = torch.tensor([float(bad)], device=next(together[0].parameters()).device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -50,15 +51,14 @@ class States:
     """What each model overwrites, learned from its first calls."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, int] = {}
-        self._known: dict[int, dict[tuple[int, str], bool]] = {}
-        """By the identity of a model: (identity of the module, key) -> whether it is written to in place."""
+        self._calls: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[torch.nn.Module, dict[tuple[int, str], bool]] = WeakKeyDictionary()
+        """By the model: (identity of the module, key) -> whether it is written to in place."""
 
     def note(self, model: torch.nn.Module) -> list[State]:
         """What a call that begins may overwrite."""
-        key = id(model)
-        count = self._calls[key] = self._calls.get(key, 0) + 1
-        known = self._known.setdefault(key, {})
+        count = self._calls[model] = self._calls.get(model, 0) + 1
+        known = self._known.setdefault(model, {})
         if count > LOOKS and not known:
             return []
         found = []
@@ -73,8 +73,8 @@ class States:
     def wrote(self, model: torch.nn.Module, before: list[State]) -> list[State]:
         """The call ended: what it did overwrite."""
         changed = [s for s in before if s.replaced or s.written]
-        if self._calls.get(id(model), 0) <= LOOKS:
-            known = self._known.setdefault(id(model), {})
+        if self._calls.get(model, 0) <= LOOKS:
+            known = self._known.setdefault(model, {})
             for s in changed:
                 key = id(s.owner), s.key
                 known[key] = known.get(key, False) or s.written

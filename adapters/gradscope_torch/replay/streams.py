@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import torch
@@ -75,29 +76,27 @@ class Habits:
     is done in an ordinary step. Of one that never drew they are noted in every sixteenth call, in case it begins."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, int] = {}
-        self._host: set[int] = set()
-        self._beside: set[int] = set()
+        self._calls: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
+        self._host: WeakSet[torch.nn.Module] = WeakSet()
+        self._beside: WeakSet[torch.nn.Module] = WeakSet()
 
     def note(self, module: torch.nn.Module) -> Streams | None:
         """The streams that the model may draw from; None when there are none such."""
-        key = id(module)
-        count = self._calls[key] = self._calls.get(key, -1) + 1
+        count = self._calls[module] = self._calls.get(module, -1) + 1
         if count < LOOKS or count % AGAIN == 0:
             return current_streams()
-        if key in self._beside:
+        if module in self._beside:
             return current_streams()
-        return current_streams(beside=False) if key in self._host else None
+        return current_streams(beside=False) if module in self._host else None
 
     def drew(self, module: torch.nn.Module, before: Streams | None) -> None:
         """A model was called, with the streams as they were before, and its loss was made."""
         if before is None or before.numpy is None:
             return
-        key = id(module)
         if has_dropout(module) or torch.cuda.is_initialized() or not torch.equal(before.host, torch.get_rng_state()):
-            self._host.add(key)
+            self._host.add(module)
         if random.getstate() != before.python or not same_state(np.random.get_state(legacy=False), before.numpy):
-            self._beside.add(key)
+            self._beside.add(module)
 
 
 def same_state(left: Any, right: Any) -> bool:

@@ -154,8 +154,8 @@ class Tape:
 
     def clear(self) -> None:
         """Forgets everything."""
-        self.calls, self.passes, self._known, self._bare = [], [], {}, set()
-        self.lost, self.leaks = "", False
+        self.calls = []
+        self.step_ended()
 
     # -- the calls themselves --------------------------------------------------------------------------------------
 
