@@ -58,6 +58,7 @@ def work(rank: int, talks: bool, policy: str, port: int, folder: str) -> None:
             "weight": model.module.stem.weight.sum().item(),
         }
     (Path(folder) / f"{rank}.json").write_text(json.dumps(told))
+    dist.barrier()  # gloo aborts where a peer leaves first
     dist.destroy_process_group()
 
 
